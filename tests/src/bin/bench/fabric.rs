@@ -4,7 +4,6 @@ use crate::{
     baseline::Baseline,
     pool::Pool,
     report::{Bar, Row, median},
-    samples,
 };
 use anyhow::Result;
 use chainpool_tests::CHAINCODE;
@@ -15,7 +14,7 @@ const ROUNDS: usize = 5;
 const AT_ONCE: usize = 4;
 
 /// Measures presets with and without a chaincode, one at a time, by Chainpool and by hand in turns; then
-/// several networks at once; then fabric-samples.
+/// several networks at once.
 pub(crate) async fn measure(pool: &Pool) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (what, body, has_target) in [
@@ -47,7 +46,6 @@ pub(crate) async fn measure(pool: &Pool) -> Result<Vec<Row>> {
     let slowest = created.iter().map(|(_, seconds)| *seconds).fold(0.0, f64::max);
     rows.push(Row::new("fabric, four networks at once, the slowest", slowest, "s").bar(Bar::AtMost(6.0)));
     try_join_all(created.iter().map(|(cluster, _)| pool.delete(cluster.id))).await?;
-    rows.extend(samples::measure(pool).await?);
     Ok(rows)
 }
 

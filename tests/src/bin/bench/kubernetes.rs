@@ -1,6 +1,6 @@
 //! Baseline on Kubernetes: Chainpool's objects, recreated through the API alone.
 
-use crate::platforms::{Clock, PlatformTime, blocks};
+use crate::platform_time::{Clock, PlatformTime, blocks};
 use anyhow::{Context, Result};
 use chainpool_api::Cluster;
 use chainpool_tests::{Engine, within};

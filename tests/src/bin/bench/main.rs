@@ -13,6 +13,7 @@ mod heights;
 mod kubernetes;
 mod machine;
 mod networks;
+mod platform_time;
 mod platforms;
 mod pool;
 mod report;
@@ -122,7 +123,9 @@ async fn with_pool(args: &Args, rows: &mut Vec<Row>, pool: Pool, baseline: &Base
             report_part(rows, "one", networks::one(&pool, baseline).await?);
         }
         if wanted(args, "fabric") {
-            report_part(rows, "fabric", fabric::measure(&pool).await?);
+            let mut measured = fabric::measure(&pool).await?;
+            measured.extend(samples::measure(&pool).await?);
+            report_part(rows, "fabric", measured);
         }
         if wanted(args, "faults") {
             report_part(rows, "faults", faults::measure(&pool, baseline).await?);

@@ -2,8 +2,8 @@
 //! objects.
 
 use crate::{
-    heights::Heights,
     kubernetes,
+    platform_time::PlatformTime,
     pool::Pool,
     report::{Bar, Row},
     swarm,
@@ -11,32 +11,9 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use chainpool_api::Cluster;
 use chainpool_tests::TestBed;
-use std::{path::Path, time::Instant};
+use std::path::Path;
 
 const NETWORKS: u32 = 10;
-
-/// The platform's own time, in seconds.
-pub(crate) struct PlatformTime {
-    /// Until all processes had started.
-    pub(crate) started: f64,
-    /// Until all validators had a new block.
-    pub(crate) block: f64,
-    /// Description of the created objects.
-    pub(crate) what: &'static str,
-}
-
-/// Clock for [`PlatformTime`].
-pub(crate) struct Clock(Instant);
-
-impl Clock {
-    pub(crate) fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    pub(crate) fn seconds(&self) -> f64 {
-        self.0.elapsed().as_secs_f64()
-    }
-}
 
 /// Measures a swarm of three engines.
 pub(crate) async fn on_swarm(binary: &Path) -> Result<Vec<Row>> {
@@ -108,9 +85,4 @@ fn rows(platform: &str, [first, ours]: [f64; 2], own: &PlatformTime) -> Vec<Row>
             .note(format!("started; a new block on all after {block:.2} s")),
         Row::new(format!("ratio to the own time of {platform}"), ours / started, "").bar(Bar::AtMost(1.5)),
     ]
-}
-
-/// Waits for blocks above a height on all validators.
-pub(crate) async fn blocks(addresses: &[String], above: u64) -> Result<()> {
-    Heights::new()?.all_above(addresses, above).await
 }

@@ -1,7 +1,7 @@
 //! Baseline on a swarm: Chainpool's services, recreated through the API alone.
 
 use crate::heights::Heights;
-use crate::platforms::{Clock, PlatformTime, blocks};
+use crate::platform_time::{Clock, PlatformTime, blocks};
 use anyhow::{Context, Result};
 use bollard::{
     Docker,
