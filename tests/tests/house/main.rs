@@ -1,6 +1,9 @@
-//! Rules of the house that no compiler checks: plain words in texts, dependencies that something uses.
+//! Rules of the house that no compiler checks: plain words in texts, dependencies that something uses, files without
+//! circles.
 
+mod literals;
 mod manifests;
+mod use_paths;
 mod words;
 
 use std::{path::PathBuf, process::Command};

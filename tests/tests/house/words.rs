@@ -1,6 +1,6 @@
 //! Texts use the field's words: `words.txt` lists private ones, each with what to write instead.
 
-use crate::{files, root};
+use crate::{files, literals, root};
 use anyhow::{Context, Result, ensure};
 use regex::{Regex, RegexBuilder};
 use std::{fs, path::Path};
@@ -54,17 +54,17 @@ fn of_rust(source: &str) -> Vec<Piece> {
                 pieces.push((line, rest[..end].trim_start_matches(['/', '!', ' ']).to_owned()));
                 end
             }
-            'r' if raw_string(rest, &code).is_some() => {
-                let (start, end, length) = raw_string(rest, &code).expect("tested above");
+            'r' if literals::raw_string(rest, &code).is_some() => {
+                let (start, end, length) = literals::raw_string(rest, &code).expect("tested above");
                 pieces.push((line, rest[start..end].to_owned()));
                 length
             }
             '"' => {
-                let length = string(rest);
+                let length = literals::string(rest);
                 pieces.push((line, rest[1..length.max(2) - 1].to_owned()));
                 length
             }
-            '\'' => character(rest),
+            '\'' => literals::character(rest),
             _ => {
                 code.push(c);
                 c.len_utf8()
@@ -81,38 +81,6 @@ fn of_rust(source: &str) -> Vec<Piece> {
         }
     }
     pieces
-}
-
-/// The length of a string literal with its quotes.
-fn string(rest: &str) -> usize {
-    let mut escaped = false;
-    for (at, c) in rest.char_indices().skip(1) {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '"' => return at + 1,
-            _ => {}
-        }
-    }
-    rest.len()
-}
-
-/// Start and end of a raw string's content, and the literal's whole length.
-fn raw_string(rest: &str, code: &str) -> Option<(usize, usize, usize)> {
-    if code.ends_with(|c: char| c.is_alphanumeric() && c != 'b' || c == '_') {
-        return None;
-    }
-    let hashes = rest[1..].chars().take_while(|c| *c == '#').count();
-    let start = rest[1 + hashes..].strip_prefix('"').map(|_| 2 + hashes)?;
-    let close = format!("\"{}", "#".repeat(hashes));
-    let end = start + rest[start..].find(&close)?;
-    Some((start, end, end + close.len()))
-}
-
-/// The length of a character literal, or of a lifetime's apostrophe.
-fn character(rest: &str) -> usize {
-    let literal = Regex::new(r"^'(?:\\.[^']*|[^\\'])'").expect("a valid pattern");
-    literal.find(rest).map_or(1, |found| found.end())
 }
 
 /// `release_wipes` and `ReleaseWipes` as words.
