@@ -124,7 +124,7 @@ impl Orchestrator {
             state,
             health,
             network_type,
-            offered,
+            offered: offered.map(|offered| self.store().offer_filter(offered)),
             holders,
             applied_by,
             search,

@@ -8,7 +8,8 @@ use chainpool_agent::{
     ClusterId, ClusterKey, LogLine, LogQuery, NodeName, NodeState, Object, ObjectKind, Observation, Scope,
 };
 use chainpool_api::{self as api, HealthState, Timestamp};
-use chainpool_networks::{History, Nodes, Verdict};
+use chainpool_health::{Assessment, CrashLoop, millis};
+use chainpool_networks::{History, NetworkType, Nodes, Verdict};
 use chainpool_store::ClusterRow;
 use futures::{
     FutureExt, StreamExt,
@@ -22,21 +23,7 @@ use std::{
 };
 use tokio::time::timeout;
 
-/// The timeout of the platform's inventory. After it the ledger's own evidence must suffice: a swarm that
-/// elects a leader cannot list for up to 25 s.
-pub(crate) const INVENTORY_TIMEOUT: Duration = Duration::from_millis(1_500);
-/// The timeout of the second probe of a node that was slow once: a disconnected machine must be reported
-/// within 5 s.
-const RETRY_TIMEOUT: Duration = Duration::from_secs(1);
-/// How far an engine's inventory may lag behind its events (measured on Docker 20.10: 66 to 103 ms), in
-/// milliseconds.
-pub(crate) const SETTLE_MS: i64 = 150;
-/// More exits than this within this time are a crash loop.
-const LOOP_EXITS: usize = 5;
-pub(crate) const LOOP_MS: i64 = 120_000;
-
-/// Limits for the last log lines of a node: time, lines, and characters per line.
-const LAST_LINES: Duration = Duration::from_secs(2);
+/// Limits for the last log lines of a node: lines, and characters per line.
 const LINES: u8 = 20;
 const LINE_CHARACTERS: usize = 400;
 
@@ -71,21 +58,14 @@ impl Inventory {
 }
 
 impl Orchestrator {
-    /// Assesses a ledger. `None`: the platform's inventory timed out and no node responds.
-    pub(crate) async fn evidence(
-        &self,
-        row: &ClusterRow,
-        agent: &HostAgent,
-        refresh: bool,
-        inventory_timeout: Option<Duration>,
-    ) -> Result<Option<LedgerAssessment>> {
-        let generation = number(row.generation);
+    /// Returns the type of a ledger and the access to its nodes.
+    async fn ledger(&self, row: &ClusterRow, agent: &HostAgent) -> Result<(Arc<dyn NetworkType>, Nodes)> {
         let key = ClusterKey {
             cluster: ClusterId(row.id),
-            generation,
+            generation: number(row.generation),
         };
         let spec = self
-            .spec(row.id, generation)
+            .spec(row.id, key.generation)
             .await?
             .ok_or_else(|| Error::internal(format!("cluster {} has no spec", row.name)))?;
         let network = self
@@ -96,8 +76,23 @@ impl Orchestrator {
         let nodes = Nodes {
             agent: Arc::clone(&agent.agent),
             key,
-            spec: Arc::clone(&spec),
+            spec,
+            policy: Arc::clone(&self.inner.policy),
         };
+        Ok((network, nodes))
+    }
+
+    /// Assesses a ledger. `None`: the platform's inventory timed out and no node responds.
+    pub(crate) async fn evidence(
+        &self,
+        row: &ClusterRow,
+        agent: &HostAgent,
+        refresh: bool,
+        inventory_timeout: Option<Duration>,
+    ) -> Result<Option<LedgerAssessment>> {
+        let (network, nodes) = self.ledger(row, agent).await?;
+        let (generation, key) = (nodes.key.generation, nodes.key);
+        let policy = &self.inner.policy;
         let mut runtime = self.inner.runtime_cache.cluster(row.id, generation);
         let mut inventory = Inventory::Cached;
         if refresh || runtime.observed.is_none() {
@@ -106,7 +101,7 @@ impl Orchestrator {
                 &mut runtime,
             );
         }
-        apply_exits(&mut runtime);
+        apply_exits(&mut runtime, &policy.assessment);
         let known = runtime.observed.clone().unwrap_or_default();
         // The highest block before this probe; a concurrent operation may observe later ones.
         let height = self.height_seen(row).and_then(|h| u64::try_from(h).ok());
@@ -119,7 +114,9 @@ impl Orchestrator {
             // inventory, then probe again.
             let ask_again = pin!(async {
                 if newly_unresponsive {
-                    timeout(RETRY_TIMEOUT, network.probe(&nodes, &known)).await.ok()
+                    timeout(policy.assessment.reprobe_timeout, network.probe(&nodes, &known))
+                        .await
+                        .ok()
                 } else {
                     None
                 }
@@ -134,7 +131,7 @@ impl Orchestrator {
                 Either::Right((probed, answer)) => (answer.await, ready(probed).right_future()),
             };
             inventory = store_inventory(answer?, &mut runtime);
-            apply_exits(&mut runtime);
+            apply_exits(&mut runtime, &policy.assessment);
             if let Some(now) = runtime.observed.as_ref().filter(|now| **now != known) {
                 evidence = network.probe(&nodes, now).await;
             } else {
@@ -173,7 +170,7 @@ impl Orchestrator {
             reconnected_at: runtime.reconnected_at,
             disconnected_at: runtime.disconnected_at,
         };
-        let mut verdict = network.verdict(&row.parameters.0, &evidence, &history, now);
+        let mut verdict = network.verdict(&row.parameters.0, &evidence, &history, policy, now);
         let listed = runtime.observed.as_ref().filter(|_| inventory.is_known());
         self.note_evidence(row, generation, listed, &evidence, now);
         if let Some(reason) = self.crash_loop(row, agent, &key).await {
@@ -188,11 +185,11 @@ impl Orchestrator {
             .or_else(|| network.ledger_regression(&row.parameters.0, &evidence, &history));
         let lost = match &runtime.observed {
             Some(listed) if inventory.is_known() => {
-                volumes::lost_unresponsive(&spec, generation, listed, &evidence)
+                volumes::lost_unresponsive(&nodes.spec, generation, listed, &evidence)
             }
             _ => BTreeSet::new(),
         };
-        let ledger_lost = network.loses_ledger(&spec, &lost);
+        let ledger_lost = network.loses_ledger(&nodes.spec, &lost);
         if ledger_lost {
             verdict = Verdict {
                 state: HealthState::Broken,
@@ -229,10 +226,11 @@ impl Orchestrator {
     /// would differ each time.
     async fn crash_loop(&self, row: &ClusterRow, agent: &HostAgent, key: &ClusterKey) -> Option<String> {
         let runtime = self.inner.runtime_cache.cluster(row.id, key.generation);
-        let found = match (crash_loop(&runtime), runtime.crash_loop) {
+        let policy = &self.inner.policy.crash_loop;
+        let found = match (crash_loop(&runtime, policy), runtime.crash_loop) {
             (Some((node, _)), Some((known, reason))) if node == known => return Some(reason),
             (Some((node, exits)), _) => {
-                let reason = crash_loop_text(agent, key, &node, exits).await;
+                let reason = crash_loop_text(agent, key, (&node, exits), policy).await;
                 Some((node, reason))
             }
             (None, None) => return None,
@@ -322,7 +320,7 @@ fn store_inventory(
 
 /// Applies the latest process exits to the inventory: the platform's events are ahead of its inventory for a
 /// moment.
-fn apply_exits(runtime: &mut ClusterRuntime) {
+fn apply_exits(runtime: &mut ClusterRuntime, policy: &Assessment) {
     let now = Timestamp::now();
     let ClusterRuntime {
         exits,
@@ -333,7 +331,8 @@ fn apply_exits(runtime: &mut ClusterRuntime) {
     else {
         return;
     };
-    for exit in exits.iter().filter(|exit| now.millis_since(exit.at) < SETTLE_MS) {
+    let lag = millis(policy.inventory_lag);
+    for exit in exits.iter().filter(|exit| now.millis_since(exit.at) < lag) {
         let same = |object: &&mut Object| {
             object.generation == *generation && object.node.as_ref() == Some(&exit.node)
         };
@@ -349,12 +348,18 @@ fn apply_exits(runtime: &mut ClusterRuntime) {
 }
 
 /// Returns the node in a crash loop and its number of exits.
-fn crash_loop(runtime: &ClusterRuntime) -> Option<(NodeName, usize)> {
-    crash_loop_since(runtime, Timestamp::now().plus_seconds(-LOOP_MS / 1000))
+fn crash_loop(runtime: &ClusterRuntime, policy: &CrashLoop) -> Option<(NodeName, usize)> {
+    let since = Timestamp(Timestamp::now().0 - millis(policy.window));
+    crash_loop_since(runtime, since, policy)
 }
 
 /// Returns the node in a crash loop since then and its number of exits.
-pub(crate) fn crash_loop_since(runtime: &ClusterRuntime, since: Timestamp) -> Option<(NodeName, usize)> {
+pub(crate) fn crash_loop_since(
+    runtime: &ClusterRuntime,
+    since: Timestamp,
+    policy: &CrashLoop,
+) -> Option<(NodeName, usize)> {
+    let max_exits = usize::try_from(policy.max_exits).unwrap_or(usize::MAX);
     let recent = |node: &NodeName| {
         runtime
             .exits
@@ -365,7 +370,7 @@ pub(crate) fn crash_loop_since(runtime: &ClusterRuntime, since: Timestamp) -> Op
     let node = &runtime
         .exits
         .iter()
-        .find(|exit| recent(&exit.node) > LOOP_EXITS)?
+        .find(|exit| recent(&exit.node) > max_exits)?
         .node;
     Some((node.clone(), recent(node)))
 }
@@ -374,16 +379,19 @@ pub(crate) fn crash_loop_since(runtime: &ClusterRuntime, since: Timestamp) -> Op
 pub(crate) async fn crash_loop_text(
     agent: &HostAgent,
     key: &ClusterKey,
-    node: &NodeName,
-    exits: usize,
+    (node, exits): (&NodeName, usize),
+    policy: &CrashLoop,
 ) -> String {
-    let lines = last_lines(agent, key, node).await;
-    format!("{node} exited {exits} times within two minutes (crash loop); last log lines: {lines}")
+    let lines = last_lines(agent, key, node, policy.log_timeout).await;
+    format!(
+        "{node} exited {exits} times within {} (crash loop); last log lines: {lines}",
+        chainpool_health::text(policy.window)
+    )
 }
 
 /// Joins the last lines of a node's log into one text. The timeout is short because the assessment waits for
 /// it.
-async fn last_lines(agent: &HostAgent, key: &ClusterKey, node: &NodeName) -> String {
+async fn last_lines(agent: &HostAgent, key: &ClusterKey, node: &NodeName, limit: Duration) -> String {
     let query = LogQuery {
         tail: Some(LINES.into()),
         ..LogQuery::default()
@@ -402,7 +410,7 @@ async fn last_lines(agent: &HostAgent, key: &ClusterKey, node: &NodeName) -> Str
             Err(error) => format!("(cannot read its log: {error})"),
         }
     };
-    timeout(LAST_LINES, read)
+    timeout(limit, read)
         .await
         .unwrap_or_else(|_| "(reading its log timed out)".to_owned())
 }

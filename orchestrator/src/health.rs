@@ -11,20 +11,18 @@ use crate::{
     admission::Cause,
     cluster_runtime::{ClusterRuntime, NodeExit},
     completion::keep_history,
-    evidence::{INVENTORY_TIMEOUT, Inventory, LOOP_MS, LedgerAssessment, SETTLE_MS},
+    evidence::{Inventory, LedgerAssessment},
     plan::Arguments,
     presenter::number,
     reconcile::{Decision, Situation, decide, is_client_saturated},
 };
 use chainpool_agent::{ClusterId, NodeName};
 use chainpool_api::{self as api, ClusterState, HealthState, HostState, OperationKind, Timestamp};
+use chainpool_health::millis;
 use chainpool_networks::Verdict;
 use chainpool_store::{ClusterRow, EnumColumn, HostRow, Tx};
 use std::{collections::BTreeSet, time::Duration};
 use uuid::Uuid;
-
-/// The grace period after a start during which a bad verdict has no effect, in milliseconds.
-const GRACE_MS: i64 = 30_000;
 
 /// A cluster as it was assessed, and when its host had settled at that time.
 type Assessed<'a> = (&'a ClusterRow, Option<Timestamp>);
@@ -59,6 +57,7 @@ impl Orchestrator {
     /// so that it is not leased, and again when the platform's inventory has caught up, to repair it.
     pub async fn node_died(&self, cluster: ClusterId, node: &NodeName, code: i64) -> Result<()> {
         let at = Timestamp::now();
+        let policy = &self.inner.policy;
         self.inner.runtime_cache.update_known(cluster.0, |runtime| {
             runtime.exits.push_back(NodeExit {
                 node: node.clone(),
@@ -68,7 +67,7 @@ impl Orchestrator {
             while runtime
                 .exits
                 .front()
-                .is_some_and(|exit| at.millis_since(exit.at) > LOOP_MS)
+                .is_some_and(|exit| at.millis_since(exit.at) > millis(policy.crash_loop.window))
             {
                 runtime.exits.pop_front();
             }
@@ -82,7 +81,7 @@ impl Orchestrator {
             if flight.take_pending() {
                 self.cluster_assess(cluster.0, false).await?;
             }
-            tokio::time::sleep(Duration::from_millis(SETTLE_MS.unsigned_abs())).await;
+            tokio::time::sleep(policy.assessment.inventory_lag).await;
             self.cluster_assess(cluster.0, true).await?;
             if flight.end() {
                 return Ok(());
@@ -95,7 +94,8 @@ impl Orchestrator {
     pub async fn cluster_assess(&self, cluster: Uuid, refresh: bool) -> Result<()> {
         let one_at_a_time = self.inner.runtime_cache.assessment_lock(cluster);
         let guard = one_at_a_time.lock().await;
-        let mut outcome = self.assess(cluster, refresh, Some(INVENTORY_TIMEOUT)).await?;
+        let inventory_timeout = self.inner.policy.assessment.inventory_timeout;
+        let mut outcome = self.assess(cluster, refresh, Some(inventory_timeout)).await?;
         if matches!(outcome, Assessment::TimedOut) {
             outcome = self.assess(cluster, true, None).await?;
         }
@@ -181,8 +181,9 @@ impl Orchestrator {
         let bad = matches!(verdict.state, HealthState::Degraded | HealthState::Broken);
         let broken = verdict.state == HealthState::Broken;
         let maintenance = in_maintenance(row, host, now);
-        let in_grace =
-            row.health.0 == HealthState::Starting && now.millis_since(row.last_started_at.0) < GRACE_MS;
+        let policy = &self.inner.policy;
+        let in_grace = row.health.0 == HealthState::Starting
+            && now.millis_since(row.last_started_at.0) < millis(policy.assessment.start_grace);
         let client_saturated = is_client_saturated(verdict.state, &evidence, &row.stopped_nodes.0);
         let suspended = !inventory_known
             || maintenance
@@ -240,7 +241,7 @@ impl Orchestrator {
             inventory_lagging: runtime
                 .exits
                 .back()
-                .is_some_and(|exit| now.millis_since(exit.at) < SETTLE_MS),
+                .is_some_and(|exit| now.millis_since(exit.at) < millis(policy.assessment.inventory_lag)),
             suspended,
             ledger_lost: ledger_lost_or_faulty,
             needs_proof,
@@ -248,6 +249,7 @@ impl Orchestrator {
             evidence: &evidence,
             runtime: &runtime,
             stopped: &row.stopped_nodes.0,
+            policy,
             now,
         };
         let settled = situation.host_settled;

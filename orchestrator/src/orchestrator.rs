@@ -6,6 +6,7 @@ use crate::{
 };
 use chainpool_agent::Platform;
 use chainpool_api::Timestamp;
+use chainpool_health::{HealthPolicy, PolicyError};
 use chainpool_networks::Registry;
 use chainpool_store::{CommitHook, Store};
 use std::{
@@ -29,6 +30,8 @@ pub struct Config {
     pub leases_per_account: u32,
     /// Run accepted operations; `false` serves the database only.
     pub run_operations: bool,
+    /// Timing rules of health assessment and repair.
+    pub health: HealthPolicy,
 }
 
 /// Default limit of active leases for an account.
@@ -44,6 +47,7 @@ impl Config {
             hook: None,
             leases_per_account: DEFAULT_LEASES_PER_ACCOUNT,
             run_operations: true,
+            health: HealthPolicy::default(),
         }
     }
 }
@@ -54,6 +58,9 @@ pub enum StartError {
     /// Another process serves this data folder.
     #[error("{0}")]
     InUse(String),
+    /// The health policy contradicts itself.
+    #[error("health policy: {0}")]
+    Policy(#[from] PolicyError),
     /// The data folder is not usable.
     #[error(transparent)]
     Store(chainpool_store::Error),
@@ -77,6 +84,7 @@ pub struct Orchestrator {
 pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) registry: Registry,
+    pub(crate) policy: Arc<HealthPolicy>,
     pub(crate) agents: Agents,
     pub(crate) runtime_cache: RuntimeCache,
     pub(crate) executor: Executor,
@@ -102,15 +110,18 @@ impl Orchestrator {
             hook,
             leases_per_account,
             run_operations,
+            health,
         } = config;
-        let store = Store::open(&data, hook).await?;
+        health.validate()?;
+        let store = Store::open_with_policy(&data, hook, &health.assessment).await?;
         let paused = AtomicBool::new(store.read().setting("paused").await?.as_deref() == Some("true"));
         let agents = Agents::new(store.clone(), platforms);
         let inner = Inner {
             store,
             registry,
+            runtime_cache: RuntimeCache::new(&health.host),
+            policy: Arc::new(health),
             agents,
-            runtime_cache: RuntimeCache::default(),
             executor: Executor::default(),
             authentication: Authentication::default(),
             idempotency: InFlight::default(),
@@ -138,6 +149,11 @@ impl Orchestrator {
         if let Err(error) = self.store().close().await {
             tracing::error!(%error, cause = ?error, "the database did not close; the next start recovers it");
         }
+    }
+
+    /// Timing rules of health assessment and repair, for the intervals of the watchdog.
+    pub fn health_policy(&self) -> &HealthPolicy {
+        &self.inner.policy
     }
 
     pub(crate) fn store(&self) -> &Store {

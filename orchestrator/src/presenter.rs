@@ -39,11 +39,14 @@ pub(crate) fn check_search(search: Option<&str>) -> Result<()> {
 }
 
 /// Counts clusters by state and health.
-pub(crate) fn counts<'a>(clusters: impl Iterator<Item = &'a ClusterRow>, now: Timestamp) -> api::Counts {
+pub(crate) fn counts<'a>(
+    clusters: impl Iterator<Item = &'a ClusterRow>,
+    fresh_since: Timestamp,
+) -> api::Counts {
     let mut counts = api::Counts::default();
     for cluster in clusters {
         counts.clusters += 1;
-        counts.offered += u32::from(cluster.is_offered(now));
+        counts.offered += u32::from(cluster.is_offered(fresh_since));
         counts.leased += u32::from(cluster.leased);
         match cluster.state.0 {
             ClusterState::Creating | ClusterState::Resetting => counts.making += 1,
@@ -99,7 +102,7 @@ impl Orchestrator {
     /// Presents a host with its counts.
     pub(crate) async fn present_host(&self, row: HostRow) -> Result<api::Host> {
         let clusters = self.store().read().clusters_of(row.id).await?;
-        let counts = counts(clusters.iter(), Timestamp::now());
+        let counts = counts(clusters.iter(), self.store().fresh_since(Timestamp::now()));
         let operation = self.store().read().operation_of_host(row.id).await?;
         let settings = row.settings.0;
         let paused = settings.fill.iter().enumerate().filter_map(|(place, entry)| {
@@ -159,7 +162,7 @@ impl Orchestrator {
             id: row.id,
             host_id: row.host_id,
             host: host.map(|h| h.name.clone()).unwrap_or_default(),
-            offered: row.is_offered(Timestamp::now()),
+            offered: row.is_offered(self.store().fresh_since(Timestamp::now())),
             network_type: row.network_type,
             preset: Some(row.preset),
             version: row.version,

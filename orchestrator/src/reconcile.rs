@@ -1,40 +1,27 @@
 //! Decisions about a verdict. Pure; docs/decisions.md has the rules.
 //!
 //! - A free degraded cluster is not offered and its nodes are started in place; if it is still unhealthy
-//!   after 20 s, it is reset.
+//!   after `degraded_reset`, it is reset.
 //! - A free broken cluster is reset once the verdict has lasted for a moment: an engine that shuts down stops
 //!   its containers first, and that is no reason to wipe ledgers. A cluster that was broken and is still
-//!   unhealthy after 5 s is reset too. If all its nodes run and only respond late, it gets the time of a
-//!   degraded one.
+//!   unhealthy after `broken_reset` is reset too: ledgers that lost their quorum are slow to recover, and a
+//!   reset is faster. If all its nodes run and only respond late, it gets the time of a degraded one.
 //! - A cluster that commits while clients exhaust the connections of its client port is left alone.
 //! - A leased cluster is repaired in place and never wiped.
-//! - After its host reconnected, or was first assessed by this process, a free cluster gets the time of a
-//!   degraded one, counted from the start of the last node there: a host that starts a hundred ledgers at
-//!   once is slow, and resetting them would add load.
+//! - After its host reconnected, or was first assessed by this process, a free cluster gets time, counted
+//!   from the start of the last node there: a host that starts a hundred ledgers at once is slow, and
+//!   resetting them would add load.
 //! - A cluster with a lost ledger is not started: that would give its holder another ledger.
 //! - No cluster is reset because a dependency of the platform is down: a new one could not be created either.
 //! - Repair starts or unpauses nodes that do not run, and restarts running nodes that have been unresponsive
-//!   or stalled for 30 s, counted from the same moment.
+//!   or stalled for `node_unresponsive`, counted from the same moment.
+//! - After several repairs without success the interval doubles each time: a missing image does not appear
+//!   within five seconds.
 
 use crate::cluster_runtime::ClusterRuntime;
 use chainpool_api::{Evidence, HealthState, NodeEvidence, Timestamp};
-use std::collections::BTreeSet;
-
-/// How long a free cluster must be broken before it is reset, in milliseconds.
-const CONFIRM_MS: i64 = 1_500;
-/// How long a free cluster may be degraded, in milliseconds.
-const REPAIR_MS: i64 = 20_000;
-/// The same after it was broken, even briefly: ledgers that lost their quorum are slow to recover, and a
-/// reset is faster.
-const BROKEN_REPAIR_MS: i64 = 5_000;
-/// How long a running node may be unresponsive, in milliseconds.
-const UNRESPONSIVE_MS: i64 = 30_000;
-/// The minimum interval between two repairs of a cluster, in milliseconds. After this many repairs without
-/// success the interval doubles each time, up to the maximum: a missing image does not appear within five
-/// seconds.
-const REPAIR_INTERVAL_MS: i64 = 5_000;
-const REPAIR_INTERVAL_MAX_MS: i64 = 300_000;
-const FULL_RATE_REPAIRS: u32 = 6;
+use chainpool_health::{HealthPolicy, millis, text};
+use std::{collections::BTreeSet, time::Duration};
 
 /// The inputs of a decision.
 pub(crate) struct Situation<'a> {
@@ -62,6 +49,8 @@ pub(crate) struct Situation<'a> {
     pub(crate) runtime: &'a ClusterRuntime,
     /// Nodes that were stopped on request.
     pub(crate) stopped: &'a BTreeSet<String>,
+    /// Timing rules.
+    pub(crate) policy: &'a HealthPolicy,
     /// The current time.
     pub(crate) now: Timestamp,
 }
@@ -96,19 +85,22 @@ pub(crate) fn decide(situation: &Situation<'_>) -> Decision {
         evidence,
         runtime,
         stopped,
+        policy,
         now,
     } = situation;
+    let HealthPolicy { repair, host, .. } = policy;
     if *suspended {
         return Decision::Nothing;
     }
-    let elapsed =
-        |since: Option<Timestamp>, ms: i64| since.is_some_and(|since| now.millis_since(since) >= ms);
+    let elapsed = |since: Option<Timestamp>, limit: Duration| {
+        since.is_some_and(|since| now.millis_since(since) >= millis(limit))
+    };
     let bad = matches!(verdict, HealthState::Degraded | HealthState::Broken);
     // A reconnected engine starts its containers itself, and the ledger needs a moment to recover.
-    let settled = !leased && elapsed(*host_settled, REPAIR_MS);
+    let settled = !leased && elapsed(*host_settled, host.settle);
     let may_reset = settled && runtime.blocked_by.is_none();
     if *ledger_lost {
-        let confirmed = settled && elapsed(runtime.broken_since, CONFIRM_MS);
+        let confirmed = settled && elapsed(runtime.broken_since, repair.broken_confirm);
         return if confirmed {
             Decision::Reset("free and its ledger is lost".to_owned())
         } else {
@@ -119,15 +111,18 @@ pub(crate) fn decide(situation: &Situation<'_>) -> Decision {
     // If all nodes run and only respond late, the host may be busy: a new ledger would be no faster.
     let only_slow = wanted.clone().all(|(_, node)| node.process == "running")
         && wanted.clone().any(|(_, node)| !node.answers);
-    if may_reset && !only_slow && *verdict == HealthState::Broken && elapsed(runtime.broken_since, CONFIRM_MS)
-    {
+    let confirmed = *verdict == HealthState::Broken && elapsed(runtime.broken_since, repair.broken_confirm);
+    if may_reset && !only_slow && confirmed {
         return Decision::Reset("free and broken".to_owned());
     }
-    if may_reset && !only_slow && bad && elapsed(runtime.first_broken_at, BROKEN_REPAIR_MS) {
-        return Decision::Reset("still unhealthy 5 s after a failure".to_owned());
+    if may_reset && !only_slow && bad && elapsed(runtime.first_broken_at, repair.broken_reset) {
+        return Decision::Reset(format!(
+            "still unhealthy {} after a failure",
+            text(repair.broken_reset)
+        ));
     }
-    if may_reset && bad && elapsed(runtime.unhealthy_since, REPAIR_MS) {
-        return Decision::Reset("still unhealthy after 20 s".to_owned());
+    if may_reset && bad && elapsed(runtime.unhealthy_since, repair.degraded_reset) {
+        return Decision::Reset(format!("still unhealthy after {}", text(repair.degraded_reset)));
     }
     if *operation_running || *inventory_lagging || !(bad || *needs_proof) {
         return Decision::Nothing;
@@ -143,7 +138,7 @@ pub(crate) fn decide(situation: &Situation<'_>) -> Decision {
             .get(name)
             .zip(*host_settled)
             .map(|(since, settled)| (*since).max(settled));
-        elapsed(since, UNRESPONSIVE_MS)
+        elapsed(since, repair.node_unresponsive)
     };
     let restart: Vec<String> = wanted
         .filter(|(name, node)| node.process == "running" && unresponsive(name))
@@ -155,13 +150,13 @@ pub(crate) fn decide(situation: &Situation<'_>) -> Decision {
         .chain(&restart)
         .all(|node| runtime.repaired_nodes.contains(node));
     let interval = if repaired_before {
-        repair_interval_ms(runtime.repairs)
+        repair.backoff.interval(runtime.repairs)
     } else {
-        REPAIR_INTERVAL_MS
+        repair.backoff.initial
     };
     let too_soon = runtime
         .repaired_at
-        .is_some_and(|at| now.millis_since(at) < interval);
+        .is_some_and(|at| now.millis_since(at) < millis(interval));
     // Without a node to repair, a free cluster can still be proven healthy; a leased one is left to its
     // ledger.
     if (nothing_to_repair && !*needs_proof) || too_soon {
@@ -195,15 +190,15 @@ pub(crate) fn is_client_saturated(
         && wanted().any(|node| node.closed_to_users.is_some())
 }
 
-/// The time until the next repair after this many repairs of the same nodes.
-fn repair_interval_ms(repairs: u32) -> i64 {
-    let doubled = repairs.saturating_sub(FULL_RATE_REPAIRS).min(16);
-    (REPAIR_INTERVAL_MS << doubled).min(REPAIR_INTERVAL_MAX_MS)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // Limits of the default policy.
+    const CONFIRM_MS: i64 = 1_500;
+    const REPAIR_MS: i64 = 20_000;
+    const BROKEN_REPAIR_MS: i64 = 5_000;
+    const UNRESPONSIVE_MS: i64 = 30_000;
 
     #[derive(Clone, Copy)]
     struct Case {
@@ -237,6 +232,10 @@ mod tests {
     }
 
     fn run_with(case: &Case, before: ClusterRuntime, now: Timestamp) -> Decision {
+        run_by(&HealthPolicy::default(), case, before, now)
+    }
+
+    fn run_by(policy: &HealthPolicy, case: &Case, before: ClusterRuntime, now: Timestamp) -> Decision {
         let node = |process: &str, answers| NodeEvidence {
             process: process.into(),
             answers,
@@ -285,6 +284,7 @@ mod tests {
             evidence: &evidence,
             runtime: &runtime,
             stopped: &stopped,
+            policy,
             now,
         })
     }
@@ -510,6 +510,35 @@ mod tests {
     }
 
     #[test]
+    fn the_limits_are_those_of_the_policy() {
+        let policy = HealthPolicy::default().scaled(2.0);
+        let run = |case: &Case| run_by(&policy, case, ClusterRuntime::default(), Timestamp(1_000_000));
+        let broken = Case {
+            verdict: HealthState::Broken,
+            ..BASE
+        };
+        for (verdict, limit, reason) in [
+            (HealthState::Broken, 2 * CONFIRM_MS, "free and broken"),
+            (HealthState::Degraded, 2 * REPAIR_MS, "still unhealthy after 40 s"),
+        ] {
+            let case = |unhealthy_ms| Case {
+                verdict,
+                unhealthy_ms,
+                ..broken
+            };
+            assert_eq!(run(&case(limit - 1)), start());
+            assert_eq!(run(&case(limit)), Decision::Reset(reason.to_owned()));
+        }
+        let settled = |host_settled_ms| Case {
+            unhealthy_ms: 2 * CONFIRM_MS,
+            host_settled_ms: Some(host_settled_ms),
+            ..broken
+        };
+        assert_eq!(run(&settled(2 * REPAIR_MS - 1)), start());
+        assert!(matches!(run(&settled(2 * REPAIR_MS)), Decision::Reset(_)));
+    }
+
+    #[test]
     fn a_leased_cluster_is_never_wiped() {
         for unhealthy_ms in [0, CONFIRM_MS, REPAIR_MS, 1_000_000] {
             for verdict in [HealthState::Degraded, HealthState::Broken, HealthState::Unknown] {
@@ -580,19 +609,6 @@ mod tests {
 
     #[test]
     fn unsuccessful_repairs_are_retried_at_growing_intervals() {
-        let pauses = [1, 6, 7, 8, 12, 13, u32::MAX].map(repair_interval_ms);
-        assert_eq!(
-            pauses,
-            [
-                5_000,
-                5_000,
-                10_000,
-                20_000,
-                REPAIR_INTERVAL_MAX_MS,
-                REPAIR_INTERVAL_MAX_MS,
-                REPAIR_INTERVAL_MAX_MS
-            ]
-        );
         let mut runtime = ClusterRuntime::default();
         let (v1, both) = (
             ["v1".to_owned()].into(),

@@ -3,15 +3,12 @@
 use crate::{cluster_runtime::ClusterRuntime, single_flight::SingleFlight};
 use chainpool_agent::ClusterSpec;
 use chainpool_api::Timestamp;
+use chainpool_health::{Host, millis};
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use uuid::Uuid;
-
-/// A node that starts to respond within this time after its host reconnected counts as started by the
-/// platform, in milliseconds.
-const STARTUP_MS: i64 = 300_000;
 
 /// Reachability of a host, as far as this process knows.
 #[derive(Default)]
@@ -25,8 +22,8 @@ struct HostReachability {
 }
 
 /// Last observed state of all clusters and hosts.
-#[derive(Default)]
 pub(crate) struct RuntimeCache {
+    policy: Host,
     clusters: Mutex<HashMap<Uuid, ClusterRuntime>>,
     specs: Mutex<Specs>,
     assessment_locks: Mutex<HashMap<Uuid, Arc<tokio::sync::Mutex<()>>>>,
@@ -66,6 +63,18 @@ impl Amending<'_> {
 }
 
 impl RuntimeCache {
+    /// An empty cache.
+    pub(crate) fn new(policy: &Host) -> Self {
+        Self {
+            policy: policy.clone(),
+            clusters: Mutex::default(),
+            specs: Mutex::default(),
+            assessment_locks: Mutex::default(),
+            exit_checks: SingleFlight::default(),
+            host_reachability: Mutex::default(),
+        }
+    }
+
     /// Returns the last observed state of a cluster in this generation.
     pub(crate) fn cluster(&self, cluster: Uuid, generation: u32) -> ClusterRuntime {
         let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
@@ -183,7 +192,7 @@ impl RuntimeCache {
             && host_state.was_unreachable
             && host_state
                 .reachable_since
-                .is_some_and(|since| at.millis_since(since) <= STARTUP_MS)
+                .is_some_and(|since| self.is_startup(since, at))
         {
             host_state.settled_at = host_state.settled_at.max(at);
         }
@@ -195,8 +204,13 @@ impl RuntimeCache {
         let host_state = hosts.entry(host).or_default();
         match host_state.reachable_since {
             None => (host_state.reachable_since, host_state.settled_at) = (Some(now), now),
-            Some(since) => host_state.was_unreachable &= now.millis_since(since) <= STARTUP_MS,
+            Some(since) => host_state.was_unreachable &= self.is_startup(since, now),
         }
+    }
+
+    /// Returns `true` if a node that starts now counts as started by the platform of its reconnected host.
+    fn is_startup(&self, reachable_since: Timestamp, now: Timestamp) -> bool {
+        now.millis_since(reachable_since) <= millis(self.policy.startup)
     }
 
     /// Records that a host is unreachable: its next response is a reconnect.
@@ -239,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_spec_read_before_an_amendment_is_not_cached() {
-        let (cache, cluster) = (RuntimeCache::default(), Uuid::now_v7());
+        let (cache, cluster) = (RuntimeCache::new(&Host::default()), Uuid::now_v7());
         let network = chainpool_agent::NetworkSpec { subnet: None };
         let spec = || {
             Arc::new(ClusterSpec {
@@ -269,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_host_is_settled_since_its_first_response() {
-        let (cache, host) = (RuntimeCache::default(), Uuid::now_v7());
+        let (cache, host) = (RuntimeCache::new(&Host::default()), Uuid::now_v7());
         assert_eq!(cache.host_settled(host), None);
         cache.host_reachable(host, Timestamp(1));
         cache.host_reachable(host, Timestamp(2));
@@ -296,7 +310,8 @@ mod tests {
 
     #[test]
     fn a_reconnected_host_settles_when_its_last_node_starts_within_the_startup_time() {
-        let (cache, host) = (RuntimeCache::default(), Uuid::now_v7());
+        let (policy, host) = (Host::default(), Uuid::now_v7());
+        let (cache, startup) = (RuntimeCache::new(&policy), millis(policy.startup));
         cache.host_unreachable(host);
         cache.node_started(host, Timestamp(1));
         assert_eq!(cache.host_settled(host), None, "it does not respond");
@@ -313,14 +328,14 @@ mod tests {
         cache.node_started(host, Timestamp(9));
         cache.node_started(host, Timestamp(8));
         assert_eq!(cache.host_settled(host), Some(Timestamp(9)));
-        cache.node_started(host, Timestamp(2 + STARTUP_MS));
-        cache.node_started(host, Timestamp(3 + STARTUP_MS));
-        assert_eq!(cache.host_settled(host), Some(Timestamp(2 + STARTUP_MS)));
+        cache.node_started(host, Timestamp(2 + startup));
+        cache.node_started(host, Timestamp(3 + startup));
+        assert_eq!(cache.host_settled(host), Some(Timestamp(2 + startup)));
         // Long after the reconnect the host is treated like any other.
-        cache.host_reachable(host, Timestamp(3 + STARTUP_MS));
+        cache.host_reachable(host, Timestamp(3 + startup));
         cache.host_events_interrupted(host);
-        cache.host_reachable(host, Timestamp(4 + STARTUP_MS));
-        cache.node_started(host, Timestamp(5 + STARTUP_MS));
-        assert_eq!(cache.host_settled(host), Some(Timestamp(4 + STARTUP_MS)));
+        cache.host_reachable(host, Timestamp(4 + startup));
+        cache.node_started(host, Timestamp(5 + startup));
+        assert_eq!(cache.host_settled(host), Some(Timestamp(4 + startup)));
     }
 }

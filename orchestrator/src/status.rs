@@ -8,6 +8,7 @@ use crate::{
 };
 use chainpool_agent::{Place, ResourcesInUse};
 use chainpool_api::{self as api, ClusterState, HealthState, OperationFilter, OperationState, Timestamp};
+use chainpool_health::millis;
 use chainpool_store::{Audit, ClusterRow, HostRow};
 use futures::FutureExt;
 use std::{
@@ -17,9 +18,6 @@ use std::{
     sync::{Mutex, PoisonError, atomic::Ordering},
 };
 use uuid::Uuid;
-
-/// The delay of the watchdog's full pass that counts as a problem, in milliseconds.
-const PASS_LATE_MS: i64 = 120_000;
 
 /// The latest findings of the watchdog, in memory.
 #[derive(Default)]
@@ -130,7 +128,7 @@ impl Orchestrator {
         if policy::operates(caller) {
             return self.status(caller).await;
         }
-        let now = Timestamp::now();
+        let fresh_since = self.store().fresh_since(Timestamp::now());
         let read = self.store().read();
         let (hosts, clusters) = (read.hosts().await?, read.clusters().await?);
         let mut running = Vec::new();
@@ -150,8 +148,8 @@ impl Orchestrator {
             instance: String::new(),
             paused: self.is_paused(),
             started_at: self.inner.started_at,
-            pool: pool(&hosts, &clusters, now),
-            by_type: by_type(&hosts, &clusters, now),
+            pool: pool(&hosts, &clusters, fresh_since),
+            by_type: by_type(&hosts, &clusters, fresh_since),
             hosts: Vec::new(),
             database: api::DatabaseStatus {
                 ok: true,
@@ -174,6 +172,7 @@ impl Orchestrator {
     pub async fn status(&self, caller: &Caller) -> Result<api::Status> {
         policy::must_operate(caller)?;
         let now = Timestamp::now();
+        let fresh_since = self.store().fresh_since(now);
         let read = self.store().read();
         let (hosts, clusters) = (read.hosts().await?, read.clusters().await?);
         let paused = self.is_paused();
@@ -199,7 +198,7 @@ impl Orchestrator {
                 .collect();
             own.extend(self.fill_problems(host, &of_host));
             problems.extend(own.iter().cloned());
-            let mut counts = counts(clusters.iter().filter(|c| c.host_id == host.id), now);
+            let mut counts = counts(clusters.iter().filter(|c| c.host_id == host.id), fresh_since);
             counts.capacity = number(host.capacity);
             let checked_at = host.info.as_ref().map(|i| i.0.checked_at);
             host_views.push(api::HostStatus {
@@ -240,7 +239,7 @@ impl Orchestrator {
         }
         let watchdog = self.watchdog_status();
         let late = now.millis_since(watchdog.last_pass_at.unwrap_or(self.inner.started_at));
-        if late > PASS_LATE_MS {
+        if late > millis(self.inner.policy.assessment.full_pass_late) {
             problems.push(format!(
                 "the watchdog has not completed a full pass for {} s",
                 late / 1000
@@ -258,8 +257,8 @@ impl Orchestrator {
             instance: self.instance(),
             paused,
             started_at: self.inner.started_at,
-            pool: pool(&hosts, &clusters, now),
-            by_type: by_type(&hosts, &clusters, now),
+            pool: pool(&hosts, &clusters, fresh_since),
+            by_type: by_type(&hosts, &clusters, fresh_since),
             hosts: host_views,
             database,
             watchdog,
@@ -471,14 +470,14 @@ impl Orchestrator {
 }
 
 /// The pool in numbers.
-fn pool(hosts: &[HostRow], clusters: &[ClusterRow], now: Timestamp) -> api::Counts {
+fn pool(hosts: &[HostRow], clusters: &[ClusterRow], fresh_since: Timestamp) -> api::Counts {
     let capacity = hosts
         .iter()
         .map(|host| number(host.capacity))
         .fold(0, u32::saturating_add);
     api::Counts {
         capacity,
-        ..counts(clusters.iter(), now)
+        ..counts(clusters.iter(), fresh_since)
     }
 }
 
@@ -501,7 +500,11 @@ fn reason(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// The pool by network type; the capacity of a type is its share of each host's capacity.
-fn by_type(hosts: &[HostRow], clusters: &[ClusterRow], now: Timestamp) -> BTreeMap<String, api::Counts> {
+fn by_type(
+    hosts: &[HostRow],
+    clusters: &[ClusterRow],
+    fresh_since: Timestamp,
+) -> BTreeMap<String, api::Counts> {
     let mut types: BTreeMap<String, Vec<&ClusterRow>> = BTreeMap::new();
     for cluster in clusters {
         types
@@ -526,7 +529,7 @@ fn by_type(hosts: &[HostRow], clusters: &[ClusterRow], now: Timestamp) -> BTreeM
             name,
             api::Counts {
                 capacity,
-                ..counts(of.into_iter(), now)
+                ..counts(of.into_iter(), fresh_since)
             },
         )
     };

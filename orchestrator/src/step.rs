@@ -14,7 +14,7 @@ use chainpool_api::{HealthState, HostState, OperationKind, OperationState, Times
 use chainpool_networks::{History, InitError, NetworkType, Nodes, StallTracker};
 use chainpool_store::{ClusterRow, OperationRow};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -294,6 +294,7 @@ impl Orchestrator {
                 agent: Arc::clone(&context.host.agent),
                 key: context.key,
                 spec,
+                policy: Arc::clone(&self.inner.policy),
             },
         ))
     }
@@ -418,7 +419,7 @@ impl Orchestrator {
         let context = self.context(operation).await?;
         let (network, nodes) = self.nodes_of(&context).await?;
         let mut backoff = Backoff::new(deadline);
-        let mut stalls = StallTracker::default();
+        let mut stalls = StallTracker::new(&self.inner.policy.repair, BTreeSet::new());
         loop {
             let observed = backoff
                 .unless_transient(
@@ -475,10 +476,11 @@ impl Orchestrator {
             .inner
             .runtime_cache
             .cluster(context.cluster.id, context.key.generation);
-        match crash_loop_since(&runtime, started_at).filter(|(node, _)| wanted.contains(node)) {
+        let policy = &self.inner.policy.crash_loop;
+        match crash_loop_since(&runtime, started_at, policy).filter(|(node, _)| wanted.contains(node)) {
             None => Ok(()),
             Some((node, exits)) => Err(StepError::DeadlineExceeded(
-                crash_loop_text(&context.host, &context.key, &node, exits).await,
+                crash_loop_text(&context.host, &context.key, (&node, exits), policy).await,
             )),
         }
     }
@@ -532,6 +534,7 @@ impl Orchestrator {
                 &context.cluster.parameters.0,
                 &evidence,
                 &history,
+                &self.inner.policy,
                 Timestamp::now(),
             );
             // A ledger without a block is not ready yet.
@@ -622,8 +625,7 @@ impl Orchestrator {
             ));
         }
         let observed = host.agent.observe(Scope::Host).await?;
-        let clusters: std::collections::BTreeSet<ClusterId> =
-            observed.objects.iter().map(|o| o.cluster).collect();
+        let clusters: BTreeSet<ClusterId> = observed.objects.iter().map(|o| o.cluster).collect();
         for cluster in clusters {
             host.agent.drop_cluster(cluster, u32::MAX).await?;
         }

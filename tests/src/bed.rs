@@ -6,6 +6,7 @@ use chainpool_agent::Platform;
 use chainpool_agent_docker::{DockerPlatform, SwarmPlatform};
 use chainpool_agent_kubernetes::KubernetesPlatform;
 use chainpool_api::Host;
+use chainpool_health::HealthPolicy;
 use chainpool_networks::Registry;
 use chainpool_orchestrator::{CommitHook, Config};
 use serde_json::{Value, json};
@@ -53,6 +54,8 @@ pub struct Options {
     pub hook: Option<CommitHook>,
     /// Runs the watchdog.
     pub watchdog: bool,
+    /// Timing rules of health assessment and repair.
+    pub health: HealthPolicy,
     /// Excludes large beds while this one exists.
     pub exclusive: bool,
 }
@@ -70,6 +73,7 @@ impl Default for Options {
             registry: Registry::default(),
             hook: None,
             watchdog: true,
+            health: HealthPolicy::default(),
             exclusive: false,
         }
     }
@@ -111,6 +115,7 @@ impl Bed {
         let config = Config {
             registry,
             hook,
+            health: options.health.clone(),
             ..Config::new(resources.folder(), platforms())
         };
         let installation = Installation::open(config, options.watchdog).await?;

@@ -9,6 +9,7 @@ use chainpool_agent::{
 };
 use chainpool_agent_memory::{MemoryPlatform, World, ledger};
 use chainpool_api::{Cluster, Host};
+use chainpool_health::HealthPolicy;
 use chainpool_networks::Registry;
 use chainpool_orchestrator::{CommitHook, Config};
 use chainpool_store::Store;
@@ -145,6 +146,8 @@ pub struct MemoryOptions {
     pub hook: Option<CommitHook>,
     /// Runs the watchdog.
     pub watchdog: bool,
+    /// Timing rules of health assessment and repair.
+    pub health: HealthPolicy,
 }
 
 impl Default for MemoryOptions {
@@ -156,6 +159,7 @@ impl Default for MemoryOptions {
             autofill: false,
             hook: None,
             watchdog: true,
+            health: HealthPolicy::default(),
         }
     }
 }
@@ -193,6 +197,7 @@ impl MemoryBed {
         let config = Config {
             registry,
             hook: options.hook.clone(),
+            health: options.health.clone(),
             ..Config::new(fixture.folder(), platforms)
         };
         let installation = Installation::open(config, options.watchdog).await?;

@@ -1,22 +1,24 @@
 //! The jobs and their schedule.
 
+use chainpool_health::Assessment;
 use chainpool_orchestrator::{Orchestrator, Result, Watched};
-use futures::{FutureExt, StreamExt, stream};
+use futures::{FutureExt, StreamExt, future::join_all, stream};
 use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
-use tokio::sync::Mutex;
+use tokio::{
+    sync::Mutex,
+    time::{MissedTickBehavior, interval_at},
+};
 use tokio_cron_scheduler::{Job, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
 
 /// The maximum number of ledgers probed per second. Beyond it, unhealthy and least recently probed ledgers
 /// come first.
 const PROBES_A_SECOND: usize = 200;
-/// The probe period of a ledger.
-const PROBE_PERIOD: Duration = Duration::from_secs(2);
 /// The number of concurrent probes.
 const PROBES_AT_ONCE: usize = 32;
 /// The number of hosts assessed concurrently: a slow host does not delay the others of a pass.
@@ -24,52 +26,60 @@ const HOSTS_AT_ONCE: usize = 32;
 
 type Work = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
+/// The schedule of a job.
+enum Schedule {
+    /// At these times of the day.
+    Cron(&'static str),
+    /// At this interval of the health policy.
+    Every(fn(&Assessment) -> Duration),
+}
+
 /// A job with its name, schedule and work.
 struct ScheduledJob {
     name: &'static str,
-    schedule: &'static str,
+    schedule: Schedule,
     work: fn(Orchestrator) -> Work,
 }
 
 const JOBS: [ScheduledJob; 8] = [
     ScheduledJob {
         name: "probe_pass",
-        schedule: "*/2 * * * * *",
+        schedule: Schedule::Every(|policy| policy.probe_interval),
         work: |o| Box::pin(probe_pass(o)),
     },
     ScheduledJob {
         name: "full_pass",
-        schedule: "*/30 * * * * *",
+        schedule: Schedule::Every(|policy| policy.full_pass_interval),
         work: |o| Box::pin(full_pass(o)),
     },
     ScheduledJob {
         name: "lease_expiry",
-        schedule: "* * * * * *",
+        schedule: Schedule::Cron("* * * * * *"),
         work: |o| Box::pin(async move { o.expire_leases().await }),
     },
     ScheduledJob {
         name: "autofill",
-        schedule: "* * * * * *",
+        schedule: Schedule::Cron("* * * * * *"),
         work: |o| Box::pin(async move { o.autofill().await }),
     },
     ScheduledJob {
         name: "evidence_note",
-        schedule: "*/10 * * * * *",
+        schedule: Schedule::Every(|policy| policy.record_interval),
         work: |o| Box::pin(async move { o.note_checked().await }),
     },
     ScheduledJob {
         name: "database_check",
-        schedule: "17 */10 * * * *",
+        schedule: Schedule::Cron("17 */10 * * * *"),
         work: |o| Box::pin(async move { o.database_check().map(Ok).await }),
     },
     ScheduledJob {
         name: "write_check",
-        schedule: "*/30 * * * * *",
+        schedule: Schedule::Cron("*/30 * * * * *"),
         work: |o| Box::pin(async move { o.database_write_check().map(Ok).await }),
     },
     ScheduledJob {
         name: "retention",
-        schedule: "29 7 * * * *",
+        schedule: Schedule::Cron("29 7 * * * *"),
         work: |o| Box::pin(async move { o.prune_history().await }),
     },
 ];
@@ -77,35 +87,72 @@ const JOBS: [ScheduledJob; 8] = [
 /// Locked by a job while it runs.
 pub(crate) type Busy = Arc<Mutex<()>>;
 
-/// All jobs, ready for the scheduler. A run is skipped while the previous run continues; none starts after
-/// the stop.
-pub(crate) fn all(
+/// All jobs with a cron schedule, ready for the scheduler. A run is skipped while the previous run continues;
+/// none starts after the stop.
+pub(crate) fn scheduled(
     orchestrator: &Orchestrator,
     stop: &CancellationToken,
 ) -> std::result::Result<Vec<(Job, Busy)>, JobSchedulerError> {
-    JOBS.iter()
-        .map(|scheduled| {
-            let held = Busy::default();
-            let (name, work, orchestrator, busy, stop) = (
-                scheduled.name,
-                scheduled.work,
-                orchestrator.clone(),
-                Arc::clone(&held),
-                stop.clone(),
-            );
-            let job = Job::new_async(scheduled.schedule, move |_, _| {
-                let (orchestrator, busy, stop) = (orchestrator.clone(), Arc::clone(&busy), stop.clone());
-                Box::pin(async move {
-                    let Ok(_alone) = busy.try_lock() else { return };
-                    if stop.is_cancelled() {
-                        return;
-                    }
-                    once(&orchestrator, name, work).await;
-                })
-            })?;
-            Ok((job, held))
-        })
-        .collect()
+    let mut jobs = Vec::new();
+    for ScheduledJob { name, schedule, work } in &JOBS {
+        let Schedule::Cron(schedule) = schedule else {
+            continue;
+        };
+        let held = Busy::default();
+        let (orchestrator, busy, stop) = (orchestrator.clone(), Arc::clone(&held), stop.clone());
+        let job = Job::new_async(*schedule, move |_, _| {
+            let (orchestrator, busy, stop) = (orchestrator.clone(), Arc::clone(&busy), stop.clone());
+            Box::pin(async move {
+                let Ok(_alone) = busy.try_lock() else { return };
+                if stop.is_cancelled() {
+                    return;
+                }
+                once(&orchestrator, name, *work).await;
+            })
+        })?;
+        jobs.push((job, held));
+    }
+    Ok(jobs)
+}
+
+/// Runs the jobs with an interval until the stop, and ends with their last runs.
+pub(crate) async fn repeated(orchestrator: &Orchestrator, stop: &CancellationToken) {
+    let policy = &orchestrator.health_policy().assessment;
+    let jobs = JOBS.iter().filter_map(|job| match job.schedule {
+        Schedule::Every(interval) => Some(repeat(orchestrator, stop, interval(policy), job)),
+        Schedule::Cron(_) => None,
+    });
+    join_all(jobs).await;
+}
+
+/// Runs a job at an interval, at multiples of it on the clock. A run is skipped while the previous run
+/// continues; none starts after the stop.
+async fn repeat(
+    orchestrator: &Orchestrator,
+    stop: &CancellationToken,
+    interval: Duration,
+    &ScheduledJob { name, work, .. }: &ScheduledJob,
+) {
+    let mut times = interval_at(
+        tokio::time::Instant::now() + until_next(SystemTime::now(), interval),
+        interval,
+    );
+    times.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    while stop.run_until_cancelled(times.tick()).await.is_some() {
+        // A task of its own, so that a long run on one thread does not delay the other jobs.
+        let orchestrator = orchestrator.clone();
+        let run = tokio::spawn(async move { once(&orchestrator, name, work).await });
+        if let Err(error) = run.await {
+            tracing::error!(job = name, %error, "a watchdog job ended early; its next run retries");
+        }
+    }
+}
+
+/// The time until the next multiple of an interval on the clock.
+fn until_next(now: SystemTime, interval: Duration) -> Duration {
+    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let past = since.as_nanos() % interval.as_nanos().max(1);
+    interval.saturating_sub(Duration::from_nanos(u64::try_from(past).unwrap_or(0)))
 }
 
 /// Runs a job once.
@@ -118,10 +165,17 @@ async fn once(orchestrator: &Orchestrator, name: &'static str, work: fn(Orchestr
     }
 }
 
+/// The maximum number of ledgers probed in one pass.
+fn probe_budget(interval: Duration) -> usize {
+    let millis = usize::try_from(interval.as_millis()).unwrap_or(usize::MAX);
+    (millis.saturating_mul(PROBES_A_SECOND) / 1000).max(1)
+}
+
 /// Probes every due ledger, within the budget.
 async fn probe_pass(orchestrator: Orchestrator) -> Result<()> {
     let started = Instant::now();
-    let budget = PROBES_A_SECOND * usize::try_from(PROBE_PERIOD.as_secs()).unwrap_or(1);
+    let interval = orchestrator.health_policy().assessment.probe_interval;
+    let budget = probe_budget(interval);
     let due = orchestrator.clusters_to_assess().await?;
     let probes = stream::iter(due.into_iter().take(budget)).map(|cluster| {
         let orchestrator = orchestrator.clone();
@@ -143,7 +197,7 @@ async fn probe_pass(orchestrator: Orchestrator) -> Result<()> {
             tracing::error!(%cluster, %error, cause = ?error, "a cluster could not be assessed");
         }
     }
-    orchestrator.note_lag(started.elapsed().saturating_sub(PROBE_PERIOD));
+    orchestrator.note_lag(started.elapsed().saturating_sub(interval));
     Ok(())
 }
 
@@ -221,6 +275,27 @@ mod tests {
         probe_pass(bed.orchestrator.clone()).await.unwrap();
         assert!(bed.crashes().await.is_empty(), "the next run succeeded");
         bed.orchestrator.stop().await;
+    }
+
+    #[test]
+    fn a_repeated_job_runs_at_multiples_of_its_interval() {
+        let at = |millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
+        let next = |millis, interval| until_next(at(millis), Duration::from_millis(interval)).as_millis();
+        assert_eq!(
+            [
+                next(0, 2_000),
+                next(1_999, 2_000),
+                next(90_500, 30_000),
+                next(1_250, 100)
+            ],
+            [2_000, 1, 29_500, 50]
+        );
+    }
+
+    #[test]
+    fn a_pass_probes_at_most_200_ledgers_a_second() {
+        let budget = |millis| probe_budget(Duration::from_millis(millis));
+        assert_eq!([budget(2_000), budget(500), budget(1)], [400, 100, 1]);
     }
 
     fn with_defect(orchestrator: Orchestrator) -> Work {

@@ -24,13 +24,17 @@ pub enum WatchdogError {
 pub async fn run(orchestrator: Orchestrator, stop: CancellationToken) -> Result<(), WatchdogError> {
     let mut scheduler = JobScheduler::new().await?;
     let mut busy = Vec::new();
-    for (job, held) in jobs::all(&orchestrator, &stop)? {
+    for (job, held) in jobs::scheduled(&orchestrator, &stop)? {
         scheduler.add(job).await?;
         busy.push(held);
     }
     scheduler.start().await?;
     // The next scheduled check may be ten minutes away; check at the start.
-    tokio::join!(watch::hosts(&orchestrator, &stop), orchestrator.database_check());
+    tokio::join!(
+        watch::hosts(&orchestrator, &stop),
+        jobs::repeated(&orchestrator, &stop),
+        orchestrator.database_check()
+    );
     scheduler.shutdown().await?;
     // Wait for running jobs: the store closes after this.
     for held in busy {

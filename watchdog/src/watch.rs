@@ -12,11 +12,9 @@ use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
-/// The delay before a lost stream is reopened, and the interval at which the hosts are read.
-const PERIOD: Duration = Duration::from_secs(1);
-
 /// Watches all hosts, including new ones and excluding deleted ones, until stopped.
 pub(crate) async fn hosts(orchestrator: &Orchestrator, stop: &CancellationToken) {
+    let interval = watch_interval(orchestrator);
     let mut watchers: HashMap<Uuid, CancellationToken> = HashMap::new();
     let tasks = TaskTracker::new();
     loop {
@@ -47,11 +45,16 @@ pub(crate) async fn hosts(orchestrator: &Orchestrator, stop: &CancellationToken)
         }
         tokio::select! {
             () = stop.cancelled() => break,
-            () = sleep(PERIOD) => {}
+            () = sleep(interval) => {}
         }
     }
     tasks.close();
     tasks.wait().await;
+}
+
+/// The delay before a lost stream is reopened, and the interval at which the hosts are read.
+fn watch_interval(orchestrator: &Orchestrator) -> Duration {
+    orchestrator.health_policy().assessment.watch_interval
 }
 
 /// Continues watching after a panic: otherwise the host would be unwatched until the next full pass.
@@ -62,7 +65,7 @@ async fn watch_always(assessor: ClusterAssessor, host: Uuid) {
         .await
         .is_none()
     {
-        sleep(PERIOD).await;
+        sleep(watch_interval(&orchestrator)).await;
     }
 }
 
@@ -82,7 +85,7 @@ async fn watch(assessor: ClusterAssessor, host: Uuid) {
             }
             Err(error) => report(&Err(error), "a host could not be watched"),
         }
-        sleep(PERIOD).await;
+        sleep(watch_interval(&orchestrator)).await;
     }
 }
 

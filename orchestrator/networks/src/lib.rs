@@ -22,6 +22,7 @@ use chainpool_agent::{
     Audience, ClusterSpec, LogConfig, NetworkSpec, NodeName, Observation, Protocol, Secret,
 };
 use chainpool_api as api;
+use chainpool_health::HealthPolicy;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A kind of blockchain network.
@@ -86,12 +87,13 @@ pub trait NetworkType: Send + Sync {
     /// Probes the nodes. The result is evidence without a verdict; an unresponsive node is evidence too.
     async fn probe(&self, nodes: &Nodes, observed: &Observation) -> api::Evidence;
 
-    /// Assesses evidence.
+    /// Assesses evidence. Pure.
     fn verdict(
         &self,
         parameters: &serde_json::Value,
         evidence: &api::Evidence,
         history: &History,
+        policy: &HealthPolicy,
         now: api::Timestamp,
     ) -> Verdict;
 

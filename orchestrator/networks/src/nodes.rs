@@ -1,6 +1,7 @@
 //! Access to nodes; network types use nothing else.
 
 use chainpool_agent::{Agent, ByteStream, ClusterKey, ClusterSpec, NodeName};
+use chainpool_health::HealthPolicy;
 use std::sync::Arc;
 
 /// One generation of a running network and its agent.
@@ -12,6 +13,8 @@ pub struct Nodes {
     pub key: ClusterKey,
     /// The spec with its keys; it may lack the nodes' secret contents.
     pub spec: Arc<ClusterSpec>,
+    /// Timing rules of health assessment and repair.
+    pub policy: Arc<HealthPolicy>,
 }
 
 /// Errors of a connection to a node.

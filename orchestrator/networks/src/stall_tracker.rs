@@ -2,13 +2,11 @@
 
 use chainpool_agent::NodeName;
 use chainpool_api::Evidence;
+use chainpool_health::Repair;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
-
-/// Maximum factor of a fault's time limit.
-const MAX_FACTOR: u32 = 4;
 
 /// A fault that only a restart fixes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,17 +18,18 @@ enum Fault {
 
 impl Fault {
     /// Time limit: a newly started node may appear stalled.
-    fn limit(self) -> Duration {
+    fn limit(self, policy: &Repair) -> Duration {
         match self {
-            Self::Stalled => Duration::from_secs(15),
-            Self::Unresponsive => Duration::from_secs(30),
+            Self::Stalled => policy.node_stalled,
+            Self::Unresponsive => policy.node_unresponsive,
         }
     }
 }
 
 /// Tracks how long nodes have a fault.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct StallTracker {
+    policy: Repair,
     since: BTreeMap<String, (Fault, Instant)>,
     answered: BTreeSet<String>,
     restarts: u32,
@@ -38,10 +37,12 @@ pub struct StallTracker {
 
 impl StallTracker {
     /// A tracker for nodes of which these were responsive earlier.
-    pub fn having_answered(answered: BTreeSet<String>) -> Self {
+    pub fn new(policy: &Repair, answered: BTreeSet<String>) -> Self {
         Self {
+            policy: policy.clone(),
+            since: BTreeMap::new(),
             answered,
-            ..Self::default()
+            restarts: 0,
         }
     }
 
@@ -71,11 +72,11 @@ impl StallTracker {
         for (name, fault) in faults {
             self.since.entry(name.clone()).or_insert((fault, now));
         }
-        let factor = (self.restarts + 1).min(MAX_FACTOR);
+        let factor = (self.restarts + 1).min(self.policy.node_limit_factor);
         let overdue = self
             .since
             .iter()
-            .filter(|(_, (fault, since))| now - *since >= fault.limit() * factor);
+            .filter(|(_, (fault, since))| now - *since >= fault.limit(&self.policy) * factor);
         let overdue: Vec<NodeName> = overdue
             .filter_map(|(name, _)| NodeName::parse(name).ok())
             .collect();
@@ -94,6 +95,11 @@ mod tests {
 
     fn node(name: &str) -> NodeName {
         NodeName::parse(name).expect("a name")
+    }
+
+    fn tracker(answered: &[&str]) -> StallTracker {
+        let answered = answered.iter().map(|name| (*name).to_owned()).collect();
+        StallTracker::new(&Repair::default(), answered)
     }
 
     /// Evidence of nodes that are `stalled`, `responsive` or `unresponsive`.
@@ -115,7 +121,7 @@ mod tests {
 
     #[test]
     fn time_limits_of_stalled_nodes_grow_after_each_restart() {
-        let (start, mut tracker) = (Instant::now(), StallTracker::default());
+        let (start, mut tracker) = (Instant::now(), tracker(&[]));
         let mut at = |seconds, states: [&str; 2]| {
             tracker.overdue(&evidence(states), start + Duration::from_secs(seconds))
         };
@@ -148,7 +154,7 @@ mod tests {
                 .overdue(&evidence([state]), start + Duration::from_secs(seconds))
                 .len()
         };
-        let mut slow = StallTracker::default();
+        let mut slow = tracker(&[]);
         assert_eq!(
             [0, 29, 1000].map(|seconds| after(&mut slow, "unresponsive", seconds)),
             [0, 0, 0],
@@ -162,7 +168,7 @@ mod tests {
             [1003, 1032, 1033].map(|seconds| after(&mut slow, "unresponsive", seconds)),
             [0, 0, 1]
         );
-        let mut known = StallTracker::having_answered(["a".to_owned()].into());
+        let mut known = tracker(&["a"]);
         assert_eq!(
             [0, 29, 30].map(|seconds| after(&mut known, "unresponsive", seconds)),
             [0, 0, 1]
@@ -171,10 +177,7 @@ mod tests {
 
     #[test]
     fn a_new_fault_gets_its_full_time_limit() {
-        let (start, mut tracker) = (
-            Instant::now(),
-            StallTracker::having_answered(["a".to_owned()].into()),
-        );
+        let (start, mut tracker) = (Instant::now(), tracker(&["a"]));
         let mut at = |seconds, state: &str| {
             tracker
                 .overdue(&evidence([state]), start + Duration::from_secs(seconds))

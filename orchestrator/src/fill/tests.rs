@@ -2,6 +2,7 @@ use super::*;
 use crate::{Config, idle_platform::IdlePlatform};
 use async_trait::async_trait;
 use chainpool_agent::{ClusterSpec, Observation, PlatformKind};
+use chainpool_health::HealthPolicy;
 use chainpool_networks::{
     BundleParts, History, InitError, NetworkType, Nodes, ParameterErrors, ProveError, PublicEndpoints,
     RenderRequest, Requirements, Seed, Verdict,
@@ -178,7 +179,14 @@ impl NetworkType for Defect {
         unreachable!("no parameters are valid")
     }
 
-    fn verdict(&self, _: &serde_json::Value, _: &api::Evidence, _: &History, _: Timestamp) -> Verdict {
+    fn verdict(
+        &self,
+        _: &serde_json::Value,
+        _: &api::Evidence,
+        _: &History,
+        _: &HealthPolicy,
+        _: Timestamp,
+    ) -> Verdict {
         unreachable!("no parameters are valid")
     }
 

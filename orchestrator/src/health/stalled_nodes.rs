@@ -8,16 +8,11 @@ use crate::{
     volumes::creates_ledger,
 };
 use chainpool_agent::{NodeName, Power, Scope};
+use chainpool_health::Repair;
 use chainpool_networks::{InitError, NetworkType, Nodes, StallTracker};
 use chainpool_store::OperationRow;
-use std::{
-    future::Future,
-    time::{Duration, Instant},
-};
+use std::{future::Future, time::Instant};
 use tokio_util::sync::CancellationToken;
-
-/// The pause between two checks for stalled nodes while an action waits.
-const PAUSE: Duration = Duration::from_secs(2);
 
 /// Polls until nodes have been stalled or unresponsive for too long.
 async fn wait_for_stall(
@@ -25,9 +20,10 @@ async fn wait_for_stall(
     network: &dyn NetworkType,
     nodes: &Nodes,
     stalls: &mut StallTracker,
+    policy: &Repair,
 ) -> InitError {
     loop {
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(policy.stall_check_interval).await;
         // An unresponsive platform is polled again.
         let Ok(observed) = context
             .host
@@ -51,7 +47,8 @@ async fn wait_for_stall(
 impl Orchestrator {
     /// Tracks the nodes that an operation must restart, based on the last observed state of its cluster.
     pub(crate) fn stall_tracker(&self, context: &StepContext) -> StallTracker {
-        StallTracker::having_answered(
+        StallTracker::new(
+            &self.inner.policy.repair,
             self.inner
                 .runtime_cache
                 .cluster(context.cluster.id, context.key.generation)
@@ -116,7 +113,7 @@ impl Orchestrator {
             };
             let outcome = tokio::select! {
                 outcome = attempts => outcome?,
-                error = wait_for_stall(context, network, nodes, &mut stalls) => Err(error),
+                error = wait_for_stall(context, network, nodes, &mut stalls, &self.inner.policy.repair) => Err(error),
             };
             match outcome {
                 Ok(done) => return Ok(done),

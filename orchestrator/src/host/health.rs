@@ -6,12 +6,13 @@ use crate::{
 };
 use chainpool_agent::{ClusterId, Observation, Scope, WakeStream};
 use chainpool_api::{self as api, HostState, Timestamp};
+use chainpool_health::millis;
 use chainpool_store::{ClusterRow, EnumColumn, HostRow, Json};
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 use uuid::Uuid;
-
-/// How long a host may respond without reporting its state before it counts as unreachable, in milliseconds.
-const BUSY_MS: i64 = 90_000;
 
 impl Orchestrator {
     /// Lists the hosts to watch.
@@ -66,7 +67,8 @@ impl Orchestrator {
             },
             // It responds and will report its state soon; its clusters continue.
             Err(chainpool_agent::Error::Busy(reason))
-                if before == HostState::Active && probed_recently(&row, now) =>
+                if before == HostState::Active
+                    && probed_recently(&row, self.inner.policy.host.busy_max, now) =>
             {
                 tracing::debug!(host = %row.name, reason, "a host cannot report its state now");
                 return Ok(());
@@ -221,7 +223,8 @@ impl Orchestrator {
     /// fresh from stale.
     pub async fn note_checked(&self) -> Result<()> {
         let now = Timestamp::now();
-        let ids: Vec<Uuid> = self.inner.runtime_cache.checked_since(now.plus_seconds(-10));
+        let since = Timestamp(now.0 - millis(self.inner.policy.assessment.record_interval));
+        let ids: Vec<Uuid> = self.inner.runtime_cache.checked_since(since);
         if ids.is_empty() {
             return Ok(());
         }
@@ -292,10 +295,10 @@ impl Orchestrator {
 }
 
 /// Returns `true` if a host reported its state within the time that its managers may need to elect a leader.
-fn probed_recently(row: &HostRow, now: Timestamp) -> bool {
+fn probed_recently(row: &HostRow, busy_max: Duration, now: Timestamp) -> bool {
     row.info
         .as_ref()
-        .is_some_and(|info| now.millis_since(info.0.checked_at) < BUSY_MS)
+        .is_some_and(|info| now.millis_since(info.0.checked_at) < millis(busy_max))
 }
 
 fn unclaimed_objects(row: &HostRow, id: Uuid, listed: &Observation) -> api::Unclaimed {

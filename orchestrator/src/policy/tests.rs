@@ -232,6 +232,7 @@ const OF_WATCHDOG: &[&str] = &[
     "database_write_check",
     "expire_leases",
     "prune_history",
+    "health_policy",
     "host_assess",
     "host_events_interrupted",
     "host_watch",

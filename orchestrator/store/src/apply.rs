@@ -18,7 +18,7 @@ use crate::{
 };
 use chainpool_api::{Event, LeaseState, Noun, OperationKind, OperationState, Timestamp};
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, Statement, Value};
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use uuid::Uuid;
 
@@ -31,13 +31,17 @@ type Reply = oneshot::Sender<Result<Option<ApplyOutcome>>>;
 pub(crate) struct Grants(mpsc::Sender<(ApplyRequest, Reply)>);
 
 impl Grants {
-    pub(crate) fn start(writer: Writer, events: broadcast::Sender<Event>) -> Self {
+    pub(crate) fn start(
+        writer: Writer,
+        events: broadcast::Sender<Event>,
+        evidence_max_age: Duration,
+    ) -> Self {
         let (sender, mut receiver) = mpsc::channel::<(ApplyRequest, Reply)>(4 * BATCH);
         tokio::spawn(async move {
             let mut batch = Vec::with_capacity(BATCH);
             while receiver.recv_many(&mut batch, BATCH).await > 0 {
                 let (requests, replies): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
-                for (outcome, reply) in grant_or_split(&writer, &events, &requests)
+                for (outcome, reply) in grant_or_split(&writer, &events, evidence_max_age, &requests)
                     .await
                     .into_iter()
                     .zip(replies)
@@ -63,9 +67,10 @@ impl Grants {
 async fn grant_or_split(
     writer: &Writer,
     events: &broadcast::Sender<Event>,
+    evidence_max_age: Duration,
     requests: &[ApplyRequest],
 ) -> Vec<Result<Option<ApplyOutcome>>> {
-    match grant(writer, events, requests).await {
+    match grant(writer, events, evidence_max_age, requests).await {
         Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
         Err(error) if requests.len() == 1 => vec![Err(error)],
         // No apply caused this, and none would succeed alone.
@@ -75,7 +80,7 @@ async fn grant_or_split(
             let mut outcomes = Vec::with_capacity(requests.len());
             for request in requests {
                 outcomes.push(
-                    grant(writer, events, std::slice::from_ref(request))
+                    grant(writer, events, evidence_max_age, std::slice::from_ref(request))
                         .await
                         .map(|mut one| one.pop().flatten()),
                 );
@@ -88,10 +93,12 @@ async fn grant_or_split(
 async fn grant(
     writer: &Writer,
     events: &broadcast::Sender<Event>,
+    evidence_max_age: Duration,
     requests: &[ApplyRequest],
 ) -> Result<Vec<Option<ApplyOutcome>>> {
     let transaction = writer.begin().await?;
     let now = Timestamp::now();
+    let fresh_since = fresh_since(now, evidence_max_age);
     let filters: Vec<String> = requests.iter().map(ApplyRequest::filter).collect();
     let mut held = held(&transaction, requests).await?;
     let mut active = ActiveLeases::of(&transaction, requests).await?;
@@ -123,7 +130,7 @@ async fn grant(
     for (filter, mut places) in wanted {
         places.retain(|place| active.reserve(&requests[*place]));
         let Some(first) = places.first() else { continue };
-        let taken = take(&transaction, &requests[*first], places.len(), now).await?;
+        let taken = take(&transaction, &requests[*first], places.len(), fresh_since).await?;
         for place in places.iter().skip(taken.len()) {
             active.release(&requests[*place]);
         }
@@ -290,7 +297,7 @@ async fn take(
     transaction: &WriteTransaction,
     request: &ApplyRequest,
     count: usize,
-    now: Timestamp,
+    fresh_since: Timestamp,
 ) -> Result<Vec<TakenCluster>> {
     let (conditions, filter_values) = request.conditions();
     let sql = format!(
@@ -298,7 +305,7 @@ async fn take(
            SELECT id FROM cluster WHERE {OFFERED}{conditions} ORDER BY ready_at LIMIT ?) \
          RETURNING id, host_id, generation, name, network_type, (SELECT host.name FROM host WHERE host.id = host_id)"
     );
-    let mut values: Vec<Value> = vec![fresh_since(now).into()];
+    let mut values: Vec<Value> = vec![fresh_since.0.into()];
     values.extend(filter_values);
     values.push(i64::try_from(count).expect("a batch is small").into());
     let rows = transaction

@@ -3,12 +3,14 @@
 use crate::{
     Clock, Error, Key, Result,
     apply::{ApplyOutcome, ApplyRequest, Grants},
+    datastore::{OfferFilter, fresh_since},
     file::remove,
     migration::Migrator,
     write::{WriteTransaction, Writer},
 };
 use chainpool_agent::InstanceId;
 use chainpool_api::{Event, Noun, Timestamp};
+use chainpool_health::Assessment;
 use fs4::fs_std::FileExt;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, RuntimeErr, SqlxSqliteConnector, Statement};
 use sea_orm_migration::MigratorTrait;
@@ -50,6 +52,7 @@ struct Inner {
     events: broadcast::Sender<Event>,
     hook: Option<CommitHook>,
     apply: Grants,
+    evidence_max_age: Duration,
     lock: Mutex<Option<File>>,
 }
 
@@ -79,16 +82,26 @@ impl std::ops::Deref for Tx {
 }
 
 impl Store {
-    /// Opens the data folder, creating it (0700) if missing, takes its lock, and updates the schema.
+    /// Like [`Self::open_with_policy`], with the default policy.
     pub async fn open(folder: &Path, hook: Option<CommitHook>) -> Result<Self> {
-        let options = options(&folder.join(DATABASE))?;
-        Self::open_by(folder, hook, options).await
+        Self::open_with_policy(folder, hook, &Assessment::default()).await
     }
 
-    /// Like [`Self::open`], with other options for every connection.
+    /// Opens the data folder, creating it (0700) if missing, takes its lock, and updates the schema.
+    pub async fn open_with_policy(
+        folder: &Path,
+        hook: Option<CommitHook>,
+        policy: &Assessment,
+    ) -> Result<Self> {
+        let options = options(&folder.join(DATABASE))?;
+        Self::open_by(folder, hook, policy, options).await
+    }
+
+    /// Like [`Self::open_with_policy`], with other options for every connection.
     pub(crate) async fn open_by(
         folder: &Path,
         hook: Option<CommitHook>,
+        policy: &Assessment,
         options: SqliteConnectOptions,
     ) -> Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
@@ -108,7 +121,7 @@ impl Store {
         let (instance, epoch) = begin_epoch(&writer, &master).await?;
         let read = pool(options.clone(), READERS).await?;
         let (events, _) = broadcast::channel(4096);
-        let apply = Grants::start(writer.clone(), events.clone());
+        let apply = Grants::start(writer.clone(), events.clone(), policy.evidence_max_age);
         let inner = Inner {
             folder: folder.to_owned(),
             options,
@@ -121,6 +134,7 @@ impl Store {
             events,
             hook,
             apply,
+            evidence_max_age: policy.evidence_max_age,
             lock: Mutex::new(Some(lock)),
         };
         Ok(Self {
@@ -167,6 +181,19 @@ impl Store {
     /// The jump-checked clock.
     pub fn clock(&self) -> &Clock {
         &self.inner.clock
+    }
+
+    /// Time of the oldest evidence of an offered cluster.
+    pub fn fresh_since(&self, now: Timestamp) -> Timestamp {
+        fresh_since(now, self.inner.evidence_max_age)
+    }
+
+    /// Filters by what an apply may lease now; `false`: all others.
+    pub fn offer_filter(&self, offered: bool) -> OfferFilter {
+        OfferFilter {
+            offered,
+            fresh_since: self.fresh_since(Timestamp::now()),
+        }
     }
 
     /// The data folder.

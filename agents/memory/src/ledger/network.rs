@@ -11,6 +11,7 @@ use super::{
 use async_trait::async_trait;
 use chainpool_agent::{ClusterSpec, NodeName, Observation};
 use chainpool_api as api;
+use chainpool_health::HealthPolicy;
 use chainpool_networks::{
     Amendment, BundleParts, History, InitError, NetworkType, Nodes, ParameterErrors, ProveError,
     PublicEndpoints, RenderRequest, Requirements, Seed, Verdict,
@@ -100,9 +101,16 @@ impl NetworkType for Ledger {
         parameters: &Value,
         evidence: &api::Evidence,
         past: &History,
+        policy: &HealthPolicy,
         now: api::Timestamp,
     ) -> Verdict {
-        verdict::verdict(&Parameters::read(parameters), evidence, past, now)
+        verdict::verdict(
+            &Parameters::read(parameters),
+            evidence,
+            past,
+            &policy.cometbft,
+            now,
+        )
     }
 
     async fn prove(&self, nodes: &Nodes) -> Result<api::Proof, ProveError> {

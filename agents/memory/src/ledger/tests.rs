@@ -63,6 +63,7 @@ impl TestNetwork {
             agent: agent.clone(),
             key,
             spec: Arc::new(spec),
+            policy: Arc::default(),
         };
         let network = Self {
             world,
@@ -130,6 +131,7 @@ impl TestNetwork {
             &Parameters::default(),
             &evidence,
             &History::default(),
+            &self.nodes.policy.cometbft,
             Timestamp(0),
         );
         (verdict.state, verdict.reason)

@@ -2,19 +2,19 @@
 
 use super::{chain::is_quorum, render::Parameters};
 use chainpool_api::{Evidence, HealthState, Timestamp};
+use chainpool_health::{CometBft, millis};
 use chainpool_networks::{History, Verdict};
 
-/// Minimum time until an unchanged height counts as a stall.
-const STALLED_MS: i64 = 10_000;
-
-/// Assesses the evidence in the light of the history. The gravest finding decides.
+/// Assesses the evidence in the light of the history, with the clock of the other BFT ledger. The gravest
+/// finding decides.
 pub(super) fn verdict(
     parameters: &Parameters,
     evidence: &Evidence,
     past: &History,
+    policy: &CometBft,
     now: Timestamp,
 ) -> Verdict {
-    let (state, reason) = assess(parameters, evidence, past, now);
+    let (state, reason) = assess(parameters, evidence, past, policy, now);
     Verdict { state, reason }
 }
 
@@ -22,6 +22,7 @@ fn assess(
     parameters: &Parameters,
     evidence: &Evidence,
     past: &History,
+    policy: &CometBft,
     now: Timestamp,
 ) -> (HealthState, String) {
     let total = evidence.nodes.len();
@@ -55,7 +56,8 @@ fn assess(
             format!("{absent}; more than 2/3 of the members are needed to commit"),
         );
     }
-    let limit = STALLED_MS.max(i64::try_from(parameters.interval_ms.saturating_mul(5)).unwrap_or(i64::MAX));
+    let intervals = i64::try_from(parameters.interval_ms.saturating_mul(5)).unwrap_or(i64::MAX);
+    let limit = millis(policy.stalled).max(intervals);
     let unchanged_since = past.height_since.max(past.started_at).max(past.reconnected_at);
     if evidence.height <= past.height && unchanged_since.is_some_and(|since| now.millis_since(since) > limit)
     {

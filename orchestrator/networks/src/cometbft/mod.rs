@@ -19,6 +19,7 @@ use crate::{
 use async_trait::async_trait;
 use chainpool_agent::{ClusterSpec, NodeName, Observation};
 use chainpool_api as api;
+use chainpool_health::HealthPolicy;
 use parameters::Parameters;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,9 +67,10 @@ impl NetworkType for CometBft {
         parameters: &Value,
         evidence: &api::Evidence,
         history: &History,
+        policy: &HealthPolicy,
         now: api::Timestamp,
     ) -> Verdict {
-        verdict::verdict(&validated(parameters), evidence, history, now)
+        verdict::verdict(&validated(parameters), evidence, history, &policy.cometbft, now)
     }
 
     fn loses_ledger(&self, spec: &ClusterSpec, lost: &BTreeSet<NodeName>) -> bool {

@@ -16,10 +16,6 @@ use sha2::{Digest, Sha256};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// Time for an accepted transaction to be in a block, beyond the block interval.
-const READ_BACK_LIMIT: Duration = Duration::from_secs(3);
-/// Time limit of an attempt, beyond two block intervals; the caller retries.
-const DEADLINE: Duration = Duration::from_secs(12);
 /// Time between two queries.
 const POLL_INTERVAL: Duration = Duration::from_millis(25);
 /// Time between two queries of slow nodes.
@@ -50,7 +46,8 @@ pub(super) async fn prove(nodes: &Nodes) -> Result<Proof, ProveError> {
         ))
     })?;
     let interval = model.parameters.block_interval();
-    let deadline = Instant::now() + DEADLINE + 2 * interval;
+    let policy = &nodes.policy.cometbft;
+    let deadline = Instant::now() + policy.proof_timeout + 2 * interval;
     let probe = Probe::new();
     let mut last = "the network has no node".to_owned();
     while Instant::now() < deadline {
@@ -62,7 +59,7 @@ pub(super) async fn prove(nodes: &Nodes) -> Result<Proof, ProveError> {
                 last = format!("{writer} did not accept the transaction: {e}");
                 continue;
             }
-            let read_deadline = deadline.min(Instant::now() + READ_BACK_LIMIT + interval);
+            let read_deadline = deadline.min(Instant::now() + policy.proof_read_back + interval);
             let mut why = String::new();
             match timeout_at(
                 read_deadline,

@@ -5,15 +5,14 @@
 use super::parameters::Parameters;
 use crate::{History, Verdict, ledger_regression_reason};
 use chainpool_api::{Evidence, HealthState, NodeEvidence, Timestamp};
-
-/// Minimum time after which a constant height is stalled.
-const STALLED_MS: i64 = 10_000;
+use chainpool_health::{CometBft, millis};
 
 /// Assesses evidence together with the history. The most severe finding decides.
 pub(super) fn verdict(
     parameters: &Parameters,
     evidence: &Evidence,
     history: &History,
+    policy: &CometBft,
     now: Timestamp,
 ) -> Verdict {
     let found = Findings::of(evidence);
@@ -32,7 +31,7 @@ pub(super) fn verdict(
         return broken(found.lost_text());
     }
     let enough_vote = !found.decides || is_quorum(found.voting, found.total);
-    if is_stalled(parameters, evidence, history, now, enough_vote) {
+    if is_stalled(parameters, evidence, history, policy, now, enough_vote) {
         let cause = if found.decides {
             " although enough validators are responsive"
         } else {
@@ -75,7 +74,7 @@ pub(super) fn verdict(
     }
     match evidence.height {
         None => degraded("the validators are up; no block produced yet".to_owned()),
-        Some(height) if !has_recovered(parameters, height, history) => {
+        Some(height) if !has_recovered(parameters, height, history, policy) => {
             degraded("all validators available again; waiting for a new block".to_owned())
         }
         Some(_) => verdict_of(HealthState::Healthy, &found.healthy_text()),
@@ -258,6 +257,7 @@ fn is_stalled(
     parameters: &Parameters,
     evidence: &Evidence,
     history: &History,
+    policy: &CometBft,
     now: Timestamp,
     enough_vote: bool,
 ) -> bool {
@@ -269,7 +269,7 @@ fn is_stalled(
     } else {
         0
     };
-    let limit_ms = STALLED_MS.max(5 * i64::from(parameters.block_interval_ms)) + idle_ms;
+    let limit_ms = millis(policy.stalled).max(5 * i64::from(parameters.block_interval_ms)) + idle_ms;
     let unchanged_since = history
         .height_since
         .max(history.started_at)
@@ -279,9 +279,9 @@ fn is_stalled(
 
 /// Returns true if the recovery is confirmed: by a new block, or, if blocks without transactions are disabled
 /// or rare, by the connected voting power, which the caller has checked.
-fn has_recovered(parameters: &Parameters, height: u64, history: &History) -> bool {
-    let blocks_are_rare =
-        !parameters.empty_blocks || i64::from(parameters.empty_block_interval_s) * 1000 > STALLED_MS;
+fn has_recovered(parameters: &Parameters, height: u64, history: &History, policy: &CometBft) -> bool {
+    let blocks_are_rare = !parameters.empty_blocks
+        || i64::from(parameters.empty_block_interval_s) * 1000 > millis(policy.stalled);
     !history.recovering || Some(height) > history.height || blocks_are_rare
 }
 

@@ -54,7 +54,13 @@ fn count(these: impl Iterator) -> u64 {
 }
 
 fn assess(evidence: &Evidence, history: &History) -> (HealthState, String) {
-    let Verdict { state, reason } = verdict(&Parameters::default(), evidence, history, NOW);
+    let Verdict { state, reason } = verdict(
+        &Parameters::default(),
+        evidence,
+        history,
+        &CometBft::default(),
+        NOW,
+    );
     (state, reason)
 }
 
@@ -208,7 +214,7 @@ fn blocks_are_the_evidence_if_validators_are_outside_the_cluster() {
         ..Parameters::default()
     };
     assert_eq!(
-        verdict(&idle, &evidence, &at(7, 600), NOW).state,
+        verdict(&idle, &evidence, &at(7, 600), &CometBft::default(), NOW).state,
         Degraded,
         "its height may stay constant"
     );
@@ -332,7 +338,16 @@ fn slow_blocks_extend_the_time_limit() {
         block_interval_ms: 60_000,
         ..Parameters::default()
     };
-    let state = |seconds| verdict(&slow, &seen(&["ok"; 4]), &at(7, seconds), NOW).state;
+    let state = |seconds| {
+        verdict(
+            &slow,
+            &seen(&["ok"; 4]),
+            &at(7, seconds),
+            &CometBft::default(),
+            NOW,
+        )
+        .state
+    };
     assert_eq!((state(310), state(311)), (Healthy, Broken));
 }
 
@@ -342,7 +357,9 @@ fn without_empty_blocks_a_constant_height_alone_is_no_failure() {
         empty_blocks: false,
         ..Parameters::default()
     };
-    let of = |words: &[&str], history: &History| verdict(&resting, &seen(words), history, NOW).state;
+    let of = |words: &[&str], history: &History| {
+        verdict(&resting, &seen(words), history, &CometBft::default(), NOW).state
+    };
     assert_eq!(of(&["ok"; 4], &at(7, 86_400)), Healthy);
     assert_eq!(of(&["ok", "ok", "ok", "paused"], &at(7, 86_400)), Degraded);
     // Too few of them vote as well.
@@ -393,7 +410,10 @@ fn recovery_needs_a_new_block() {
         empty_block_interval_s: 3600,
         ..Parameters::default()
     };
-    assert_eq!(verdict(&seldom, &all, &history(7, 3), NOW).state, Healthy);
+    assert_eq!(
+        verdict(&seldom, &all, &history(7, 3), &CometBft::default(), NOW).state,
+        Healthy
+    );
 }
 
 #[test]

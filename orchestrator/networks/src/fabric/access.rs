@@ -10,6 +10,7 @@ use super::{
 };
 use crate::Nodes;
 use chainpool_agent::NodeName;
+use chainpool_health::Fabric;
 use std::{collections::BTreeMap, time::Duration};
 
 /// A network with the credentials to call its nodes.
@@ -84,6 +85,11 @@ impl Access {
             Consensus::Raft => Duration::ZERO,
             Consensus::Bft => Duration::from_millis((*batch_timeout_ms).into()),
         }
+    }
+
+    /// Timing rules.
+    pub(super) fn policy(&self) -> &Fabric {
+        &self.nodes.policy.fabric
     }
 
     /// All orderers.

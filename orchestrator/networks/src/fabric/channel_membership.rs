@@ -41,18 +41,8 @@ use futures::{
     stream::FuturesUnordered,
 };
 use prost::Message;
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 use tokio::time::Instant;
-
-/// Time for an update to be in the configuration, and time after which an accepted update counts as lost;
-/// both beyond the batch timeout.
-const UPDATE_LIMIT: Duration = Duration::from_secs(15);
-const ORDERING_LIMIT: Duration = Duration::from_secs(3);
-/// Time for a new orderer to catch up, and then to participate: a polling interval and an election.
-const JOIN_LIMIT: Duration = Duration::from_secs(20);
-/// Time without Raft activity after which a new orderer counts as stalled. A leader's heartbeat causes
-/// activity every 100 ms; without one the orderer starts an election after 2 to 4 s (`genesis`).
-const STALL_LIMIT: Duration = Duration::from_secs(5);
 
 /// Batch settings while block cutting is suspended: a long timeout, and a size beyond the allowed parameter.
 const SUSPENDED_TIMEOUT_MS: u32 = 30_000;
@@ -126,7 +116,10 @@ async fn update_channel(access: &Access, channel: &str, known: &Known) -> Result
 
 /// Performs the next step once all existing members participate. `None`: there is no step left.
 async fn advance(access: &Access, channel: &str, known: &Known) -> Result<Option<Step>, Halt> {
-    let present = until(Instant::now() + UPDATE_LIMIT, || newest_config(access, channel)).await?;
+    let present = until(Instant::now() + access.policy().update, || {
+        newest_config(access, channel)
+    })
+    .await?;
     let before = present.config.channel_group.clone().unwrap_or_default();
     let step = next_step(&access.model, known, &before)?;
     let work = async {
@@ -186,12 +179,13 @@ async fn first_stalled<'n>(access: &Access, channel: &str, added: &'n [NodeName]
     }
 }
 
-/// Polls until an orderer shows no Raft activity, or does not respond, for too long. Followers of the channel
-/// are exempt.
+/// Polls until an orderer shows no Raft activity, or does not respond, for too long. A leader's heartbeat
+/// causes activity every 100 ms; without one the orderer starts an election after 2 to 4 s (`genesis`).
+/// Followers of the channel are exempt.
 async fn wait_until_stalled(access: &Access, channel: &str, node: &NodeName) {
     let (mut seen, mut moved) = (None, Instant::now());
     let mut pause = Pause::new();
-    while moved.elapsed() < STALL_LIMIT {
+    while moved.elapsed() < access.policy().orderer_stalled {
         pause.wait().await;
         let statuses = async { Metrics::connect(access, node).await?.statuses().await };
         let Ok(statuses) = statuses.await else { continue };
@@ -301,7 +295,7 @@ fn is_batching_suspended(root: &ConfigGroup) -> Result<bool, CallError> {
 /// which others may have changed.
 async fn submit_step(access: &Access, channel: &str, known: &Known, step: &Step) -> Result<(), CallError> {
     until(
-        Instant::now() + UPDATE_LIMIT + access.config_update_delay(),
+        Instant::now() + access.policy().update + access.config_update_delay(),
         || async {
             let before = config_root(access, channel).await?;
             if is_applied(&before, step)? {
@@ -313,7 +307,7 @@ async fn submit_step(access: &Access, channel: &str, known: &Known, step: &Step)
             let envelope = update(access, channel, &before, &step)?;
             broadcast_to(access, &consenters(access, &before)?, &envelope).await?;
             until(
-                Instant::now() + ORDERING_LIMIT + access.config_update_delay(),
+                Instant::now() + access.policy().update_ordering + access.config_update_delay(),
                 || async {
                     let lost = || {
                         CallError::Unavailable(
@@ -398,7 +392,7 @@ async fn wait_until_caught_up(
     node: &NodeName,
     height: u64,
 ) -> Result<(), CallError> {
-    until(Instant::now() + JOIN_LIMIT, || async {
+    until(Instant::now() + access.policy().orderer_join, || async {
         let has = Participation::connect(access, node)
             .await?
             .height(channel)
@@ -430,7 +424,7 @@ async fn wait_for_participation(
     let may_stall = access.model.parameters.consensus.suspends_batching();
     let stalled = nodes.iter().find(|node| may_stall && last == Some(node.as_str()));
     let nodes: Vec<&NodeName> = nodes.iter().collect();
-    let taken = until(Instant::now() + JOIN_LIMIT, || {
+    let taken = until(Instant::now() + access.policy().orderer_join, || {
         check_participation(access, channel, &nodes, height)
     })
     .await;

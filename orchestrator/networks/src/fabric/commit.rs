@@ -7,11 +7,7 @@ use super::{
 use crate::InitError;
 use chainpool_agent::NodeName;
 use futures::future::{join_all, try_join_all};
-use std::time::Duration;
 use tokio::time::Instant;
-
-/// How long a restarted node may take to catch up.
-const CATCH_UP: Duration = Duration::from_secs(20);
 
 /// Runs the check. It ignores unresponsive nodes: they failed earlier, or restart later.
 pub(super) async fn commit(access: &Access) -> Result<(), InitError> {
@@ -34,7 +30,7 @@ pub(super) async fn commit(access: &Access) -> Result<(), InitError> {
 
 /// Waits until every responsive orderer participates and has the block that is newest now.
 async fn orderers(access: &Access, channel: &str) -> Result<(), CallError> {
-    let deadline = Instant::now() + CATCH_UP;
+    let deadline = Instant::now() + access.policy().catch_up;
     let height = until(deadline, || newest_config(access, channel)).await?.newest + 1;
     let orderers: Vec<&NodeName> = access.orderers().iter().collect();
     until(deadline, || {
@@ -45,7 +41,7 @@ async fn orderers(access: &Access, channel: &str) -> Result<(), CallError> {
 
 /// Waits until every responsive peer has the block that is newest now.
 async fn peers(access: &Access, channel: &str) -> Result<(), CallError> {
-    let deadline = Instant::now() + CATCH_UP;
+    let deadline = Instant::now() + access.policy().catch_up;
     let height = until(deadline, || newest_config(access, channel)).await?.newest + 1;
     let peers = access
         .peers()

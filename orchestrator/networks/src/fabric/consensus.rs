@@ -6,8 +6,9 @@
 //! (3.1: `internal/pkg/gateway/submit.go`).
 
 use super::version::Version;
+use chainpool_health::Fabric;
 use serde::{Deserialize, Serialize};
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, time::Duration};
 
 /// Supported numbers of BFT orderers: from the minimum for one Byzantine orderer to the minimum for two.
 const BFT_ORDERERS: RangeInclusive<u64> = 4..=7;
@@ -61,10 +62,10 @@ impl Consensus {
 
     /// Time for orderers to elect a leader that all follow: a few Raft elections. BFT replaces an
     /// unresponsive leader after ten seconds, and again if the next one is unresponsive too.
-    pub(super) fn election_ms(self) -> i64 {
+    pub(super) fn election(self, policy: &Fabric) -> Duration {
         match self {
-            Self::Raft => 12_000,
-            Self::Bft => 30_000,
+            Self::Raft => policy.raft_election,
+            Self::Bft => policy.bft_election,
         }
     }
 

@@ -18,11 +18,7 @@ use futures::{
     FutureExt,
     future::{BoxFuture, join_all, try_join_all},
 };
-use std::time::Duration;
 use tokio::time::Instant;
-
-/// Time for a peer to respond, and for its data to propagate to the others.
-const PROPAGATION_LIMIT: Duration = Duration::from_secs(10);
 
 /// Deploys every chaincode on every channel. Idempotent.
 pub(super) async fn chaincodes(access: &Access) -> Result<(), InitError> {
@@ -50,7 +46,7 @@ pub(super) async fn chaincodes(access: &Access) -> Result<(), InitError> {
 
 /// Installs missing packages on a peer.
 fn install_all<'a>(access: &'a Access, node: &'a NodeName) -> BoxFuture<'a, Result<(), CallError>> {
-    let deadline = Instant::now() + PROPAGATION_LIMIT;
+    let deadline = Instant::now() + access.policy().propagation;
     let attempt = move || async move {
         let peer = Peer::connect(access, node).await?;
         let installed = peer.installed().await?;
@@ -87,7 +83,7 @@ async fn define(access: &Access, channel: &str, chaincode: &Chaincode) -> Result
     let Some(first) = endorsers.first() else {
         return Ok(());
     };
-    let deadline = Instant::now() + PROPAGATION_LIMIT;
+    let deadline = Instant::now() + access.policy().propagation;
     let height = until(deadline, || newest_config(access, channel)).await?.newest + 1;
     // A new peer knows neither definitions nor its own organisation before it has caught up.
     let caught_up = |peer: &'_ Peer| {
@@ -116,7 +112,7 @@ async fn define(access: &Access, channel: &str, chaincode: &Chaincode) -> Result
                 sequence: next,
             };
             try_join_all(endorsers.iter().map(|peer| pending.approve(peer))).await?;
-            let deadline = Instant::now() + PROPAGATION_LIMIT;
+            let deadline = Instant::now() + access.policy().propagation;
             try_join_all(
                 endorsers
                     .iter()
@@ -204,7 +200,7 @@ impl PendingDefinition<'_> {
 
     /// Waits until a peer has the committed definition, and has its organisation approve it if it has not.
     async fn approve_committed(self, peer: &Peer) -> Result<(), CallError> {
-        let known = until(Instant::now() + PROPAGATION_LIMIT, || async {
+        let known = until(Instant::now() + self.access.policy().propagation, || async {
             let known = peer
                 .definition(self.channel, self.chaincode)
                 .await

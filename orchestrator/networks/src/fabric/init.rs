@@ -18,11 +18,7 @@ use futures::{
     FutureExt,
     future::{BoxFuture, join_all},
 };
-use std::time::Duration;
 use tokio::time::Instant;
-
-/// Time for a node to become responsive.
-const START: Duration = Duration::from_secs(10);
 
 /// A channel's name and its genesis block.
 type FirstBlock = (String, Vec<u8>);
@@ -52,7 +48,7 @@ async fn channels(access: &Access) -> Result<(), InitError> {
                 "the stored spec is not a Fabric spec: {e}; reset or delete the cluster"
             ))
         })?;
-    let deadline = Instant::now() + START;
+    let deadline = Instant::now() + access.policy().answer;
     let blocks = &blocks;
     let orderers = access.orderers().iter().map(|node| {
         join(node, deadline, move || {

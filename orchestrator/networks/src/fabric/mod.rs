@@ -56,6 +56,7 @@ use crate::{
 use async_trait::async_trait;
 use chainpool_agent::{ClusterSpec, NodeName, Observation};
 use chainpool_api as api;
+use chainpool_health::HealthPolicy;
 use parameters::Parameters;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -123,9 +124,10 @@ impl NetworkType for Fabric {
         parameters: &Value,
         evidence: &api::Evidence,
         history: &History,
+        policy: &HealthPolicy,
         now: api::Timestamp,
     ) -> Verdict {
-        verdict::verdict(&validated(parameters), evidence, history, now)
+        verdict::verdict(&validated(parameters), evidence, history, &policy.fabric, now)
     }
 
     fn loses_ledger(&self, spec: &ClusterSpec, lost: &BTreeSet<NodeName>) -> bool {

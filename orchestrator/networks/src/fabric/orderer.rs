@@ -15,11 +15,7 @@ use super::{
 use chainpool_agent::NodeName;
 use futures::future::join_all;
 use prost::Message;
-use std::time::Duration;
 use tokio::time::Instant;
-
-/// Time for orderers to elect a leader.
-const ELECTION: Duration = Duration::from_secs(12);
 
 /// A connection to an orderer.
 pub(super) struct Orderer {
@@ -112,7 +108,7 @@ impl Orderer {
 /// Broadcasts an envelope with retries, because orderers accept none without a leader. Duplicates are
 /// harmless.
 pub(super) async fn broadcast(access: &Access, envelope: &Envelope) -> Result<(), CallError> {
-    until(Instant::now() + ELECTION, || {
+    until(Instant::now() + access.policy().broadcast_retry, || {
         broadcast_to(access, access.orderers(), envelope)
     })
     .await

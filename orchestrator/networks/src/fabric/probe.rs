@@ -34,8 +34,6 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// How long lagging nodes are probed again.
-const RETRY_LIMIT: Duration = Duration::from_secs(1);
 /// Time in which a stream to a closed port ends.
 const CLOSE_LIMIT: Duration = Duration::from_millis(300);
 /// Time limit of a connection to a chaincode.
@@ -259,7 +257,7 @@ async fn refresh_lagging(access: &Access, answers: &mut Answers) -> BTreeMap<Str
         .filter_map(|channel| Some((channel.clone(), height(channel)?)))
         .collect();
     let consensus = access.model.parameters.consensus;
-    let deadline = Instant::now() + RETRY_LIMIT;
+    let deadline = Instant::now() + access.policy().lag_retry;
     let mut pause = Pause::new();
     loop {
         let leaderless: BTreeSet<&String> = newest

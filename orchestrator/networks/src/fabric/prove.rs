@@ -29,16 +29,12 @@ use prost::Message;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// Time for peers to receive the change, beyond the batch timeout.
-const READ_BACK_LIMIT: Duration = Duration::from_secs(4);
-/// Time limit of an attempt, beyond the batch timeout; the caller retries.
-const DEADLINE: Duration = Duration::from_secs(12);
 const STEP: Duration = Duration::from_millis(1);
 
 /// Proves that the network commits; returns the proof of the first channel.
 pub(super) async fn prove(nodes: &Nodes) -> Result<Proof, ProveError> {
     let access = Access::new(nodes).map_err(|e| ProveError(e.to_string()))?;
-    let deadline = Instant::now() + DEADLINE + access.config_update_delay();
+    let deadline = Instant::now() + access.policy().proof_timeout + access.config_update_delay();
     let channels = access
         .model
         .channels
@@ -213,7 +209,12 @@ async fn read_back<'a>(
                 }
             }
         };
-        match within(READ_BACK_LIMIT + access.config_update_delay(), found).await {
+        match within(
+            access.policy().proof_read_back + access.config_update_delay(),
+            found,
+        )
+        .await
+        {
             Ok(found) => return Ok(found),
             Err(e) => last = e.of(node),
         }

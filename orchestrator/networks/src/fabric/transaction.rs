@@ -19,9 +19,6 @@ use futures::future::try_join_all;
 use prost::Message;
 use std::time::Duration;
 
-/// Time for a transaction to be in a block, beyond the batch timeout.
-const COMMIT_LIMIT: Duration = Duration::from_secs(10);
-
 /// Has all these peers endorse a proposal, submits the transaction, and waits until each of them has it in a
 /// block.
 pub(super) async fn submit(
@@ -47,7 +44,8 @@ pub(super) async fn submit(
     let responses = try_join_all(peers.iter().map(endorse)).await?;
     let envelope = assemble(&first.identity, proposal, &responses)?;
     orderer::broadcast(access, &envelope).await?;
-    let limit = COMMIT_LIMIT + Duration::from_millis(access.model.parameters.batch_timeout_ms.into());
+    let batch_timeout = Duration::from_millis(access.model.parameters.batch_timeout_ms.into());
+    let limit = access.policy().commit + batch_timeout;
     let seen = peers.iter().zip(&heights).map(|(peer, info)| async move {
         let committed = within(
             limit,

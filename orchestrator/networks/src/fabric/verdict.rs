@@ -6,7 +6,8 @@
 use super::{consensus::Consensus, messages, network_model::NodeKind, parameters::Parameters};
 use crate::{History, Verdict, ledger_regression_reason};
 use chainpool_api::{ChannelEvidence, Evidence, HealthState, NodeEvidence, Timestamp};
-use std::collections::BTreeMap;
+use chainpool_health::{Fabric, millis};
+use std::{collections::BTreeMap, time::Duration};
 
 /// Singular and plural names of nodes.
 const ORDERERS: (&str, &str) = ("orderer", "orderers");
@@ -15,8 +16,6 @@ const CHAINCODES: (&str, &str) = ("chaincode", "chaincodes");
 const DATABASES: (&str, &str) = ("state database", "state databases");
 const SERVERS: (&str, &str) = ("Fabric CA", "Fabric CAs");
 
-/// Time for nodes to start.
-const START_MS: i64 = 12_000;
 /// A certificate expires soon from this many days before its expiry, but from at most this fraction of its
 /// validity.
 const WARNING_DAYS: i64 = 30;
@@ -28,9 +27,10 @@ pub(super) fn verdict(
     parameters: &Parameters,
     evidence: &Evidence,
     history: &History,
+    policy: &Fabric,
     now: Timestamp,
 ) -> Verdict {
-    let found = Findings::of(parameters.consensus, evidence);
+    let found = Findings::of(parameters.consensus, evidence, policy);
     if found.orderers.total() == 0 {
         return of(HealthState::Unknown, "no information about the nodes".to_owned());
     }
@@ -160,6 +160,7 @@ fn joined_channels(evidence: &Evidence) -> impl Iterator<Item = (&String, &Chann
 
 /// Findings from the evidence.
 struct Findings<'a> {
+    policy: &'a Fabric,
     consensus: Consensus,
     evidence: &'a Evidence,
     orderers: Nodes<'a>,
@@ -171,12 +172,13 @@ struct Findings<'a> {
 }
 
 impl<'a> Findings<'a> {
-    fn of(consensus: Consensus, evidence: &'a Evidence) -> Self {
+    fn of(consensus: Consensus, evidence: &'a Evidence, policy: &'a Fabric) -> Self {
         let of = |kind| Nodes::of(kind, evidence);
         let (orderers, peers) = (of(NodeKind::Orderer), of(NodeKind::Peer));
         let (chaincodes, servers, databases) =
             (of(NodeKind::Chaincode), of(NodeKind::Ca), of(NodeKind::Database));
         Self {
+            policy,
             consensus,
             evidence,
             orderers,
@@ -199,7 +201,7 @@ impl<'a> Findings<'a> {
                 .max(history.reconnected_at)
                 .max(history.disconnected_at),
             now,
-            self.consensus.election_ms(),
+            self.consensus.election(self.policy),
         )
     }
 
@@ -216,7 +218,7 @@ impl<'a> Findings<'a> {
             |node: &Node| node.evidence.process.starts_with("exited") || node.evidence.process == "paused";
         let is_led =
             self.consensus.leader_steps_down() && self.channels().all(|(_, seen)| seen.leader.is_some());
-        (is_led || is_recent(history.started_at, now, START_MS))
+        (is_led || is_recent(history.started_at, now, self.policy.start))
             && !self
                 .orderers
                 .0
@@ -284,7 +286,7 @@ impl<'a> Findings<'a> {
         };
         let (channel, seen) = self.channels().find(not_following)?;
         let leader = seen.leader.as_deref().unwrap_or_default();
-        if is_recent(history.started_at, now, self.consensus.election_ms()) {
+        if is_recent(history.started_at, now, self.consensus.election(self.policy)) {
             return Some(of(
                 HealthState::Degraded,
                 format!("{leader} leads channel {channel} and is waiting for newly started orderers"),
@@ -337,7 +339,7 @@ impl<'a> Findings<'a> {
     /// Too few organisations have an available peer: transactions are ordered but invalid. Newly started
     /// peers, which may belong to a new organisation, get time to start.
     fn without_endorsers(&self, history: &History, now: Timestamp) -> Option<Verdict> {
-        if is_recent(history.started_at, now, START_MS) {
+        if is_recent(history.started_at, now, self.policy.start) {
             return None;
         }
         let organisations = self.organisations();
@@ -457,8 +459,8 @@ fn expiry_text(parameters: &Parameters, evidence: &Evidence, now: Timestamp) -> 
 }
 
 /// Returns true if the event is within the time limit.
-fn is_recent(since: Option<Timestamp>, now: Timestamp, limit_ms: i64) -> bool {
-    since.is_some_and(|since| now.millis_since(since) <= limit_ms)
+fn is_recent(since: Option<Timestamp>, now: Timestamp, limit: Duration) -> bool {
+    since.is_some_and(|since| now.millis_since(since) <= millis(limit))
 }
 
 fn broken(reason: String) -> Verdict {

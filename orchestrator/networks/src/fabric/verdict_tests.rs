@@ -97,6 +97,7 @@ fn assess_by(consensus: Consensus, evidence: &Evidence, history: &History) -> (H
         },
         evidence,
         history,
+        &Fabric::default(),
         NOW,
     );
     (state, reason)
@@ -450,7 +451,13 @@ fn certificates_that_expire_soon_are_reported_with_the_day() {
             certificate_days: days,
             ..Parameters::default()
         };
-        verdict(&parameters, evidence, &History::default(), NOW)
+        verdict(
+            &parameters,
+            evidence,
+            &History::default(),
+            &Fabric::default(),
+            NOW,
+        )
     };
     evidence.certificate_ends = in_days(30);
     assert_eq!(assessed(&evidence, 365).state, Healthy);

@@ -106,6 +106,7 @@ impl Network {
             agent,
             key,
             spec: Arc::new(spec),
+            policy: Arc::default(),
         };
         let network = Self {
             kind,
@@ -268,8 +269,13 @@ impl Network {
     }
 
     fn assess(&self, evidence: &Evidence, history: &History) -> Verdict {
-        self.kind
-            .verdict(&self.parameters, evidence, history, Timestamp::now())
+        self.kind.verdict(
+            &self.parameters,
+            evidence,
+            history,
+            &self.nodes.policy,
+            Timestamp::now(),
+        )
     }
 
     /// Probes until the verdict has this state.

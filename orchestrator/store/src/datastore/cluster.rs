@@ -2,14 +2,13 @@
 
 use crate::{
     ClusterRow, Conn, PortRow, Result, Tx,
-    datastore::{containing, offer::offered, page_size},
+    datastore::{OfferFilter, containing, page_size},
     entity::{cluster, lease, port},
 };
 use chainpool_api::{ClusterState, HealthState, LeaseState, Noun, Timestamp};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter,
-    QueryOrder, QuerySelect, QueryTrait,
-    sea_query::{Expr, ExprTrait},
+    QueryOrder, QuerySelect, QueryTrait, sea_query::Expr,
 };
 use uuid::Uuid;
 
@@ -25,7 +24,7 @@ pub struct ClusterQuery {
     /// Filter by network type.
     pub network_type: Option<String>,
     /// Filter by what an apply may lease now.
-    pub offered: Option<bool>,
+    pub offered: Option<OfferFilter>,
     /// Filter by holders.
     pub holders: Option<Vec<String>>,
     /// Filter by the account that applied for the lease.
@@ -96,10 +95,8 @@ impl<C: ConnectionTrait> Conn<C> {
         if let Some(network_type) = &filter.network_type {
             query = query.filter(cluster::Column::NetworkType.eq(network_type));
         }
-        match filter.offered {
-            Some(true) => query = query.filter(offered(Timestamp::now())),
-            Some(false) => query = query.filter(offered(Timestamp::now()).not()),
-            None => {}
+        if let Some(offered) = filter.offered {
+            query = query.filter(offered.condition());
         }
         if filter.holders.is_some() || filter.applied_by.is_some() {
             let mut held = lease::Entity::find()

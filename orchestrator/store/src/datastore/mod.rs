@@ -21,6 +21,7 @@ pub use cluster::ClusterQuery;
 pub use host::HostSecrets;
 pub use labels::Labels;
 pub use lease::LeaseQuery;
+pub use offer::OfferFilter;
 pub(crate) use offer::{OFFERED, fresh_since};
 pub use operation::{NewOperation, OperationQuery};
 pub use revision::StoredSpec;

@@ -3,29 +3,41 @@
 
 use crate::entity::cluster::Model as ClusterRow;
 use chainpool_api::{ClusterState, HealthState, Timestamp};
-use sea_orm::sea_query::{Expr, SimpleExpr};
-
-/// The maximum age of evidence of an offered cluster, in milliseconds.
-const FRESH_MS: i64 = 60_000;
+use chainpool_health::millis;
+use sea_orm::sea_query::{Expr, ExprTrait, SimpleExpr};
+use std::time::Duration;
 
 /// The rule in SQL. Its parameter is `fresh_since`.
 pub(crate) const OFFERED: &str = "state = 'ready' AND health = 'healthy' AND NOT leased AND schedulable \
      AND ledger_fault IS NULL AND operation_id IS NULL AND deleted_at IS NULL AND checked_at >= ?";
 
-/// The oldest evidence that counts, in milliseconds since 1970.
-pub(crate) fn fresh_since(now: Timestamp) -> i64 {
-    now.0 - FRESH_MS
+/// Time of the oldest evidence that counts.
+pub(crate) fn fresh_since(now: Timestamp, evidence_max_age: Duration) -> Timestamp {
+    Timestamp(now.0 - millis(evidence_max_age))
 }
 
-/// The rule as a condition of a query.
-pub(crate) fn offered(now: Timestamp) -> SimpleExpr {
-    Expr::cust_with_values(OFFERED, [fresh_since(now)])
+/// A filter by what an apply may lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OfferFilter {
+    /// List the offered clusters; `false`: the others.
+    pub offered: bool,
+    /// Time of the oldest evidence that counts.
+    pub fresh_since: Timestamp,
+}
+
+impl OfferFilter {
+    /// The rule as a condition of a query.
+    pub(crate) fn condition(self) -> SimpleExpr {
+        let offered = Expr::cust_with_values(OFFERED, [self.fresh_since.0]);
+        if self.offered { offered } else { offered.not() }
+    }
 }
 
 impl ClusterRow {
-    /// Returns `true` if an apply may lease the cluster now.
+    /// Returns `true` if an apply may lease the cluster. The last assessment must not be older than
+    /// `fresh_since`.
     #[must_use]
-    pub fn is_offered(&self, now: Timestamp) -> bool {
+    pub fn is_offered(&self, fresh_since: Timestamp) -> bool {
         self.state.0 == ClusterState::Ready
             && self.health.0 == HealthState::Healthy
             && !self.leased
@@ -33,13 +45,7 @@ impl ClusterRow {
             && self.ledger_fault.is_none()
             && self.operation_id.is_none()
             && self.deleted_at.is_none()
-            && self.has_fresh_evidence(now)
-    }
-
-    /// Returns `true` if the last assessment is recent enough to offer the cluster.
-    #[must_use]
-    pub fn has_fresh_evidence(&self, now: Timestamp) -> bool {
-        self.checked_at.0.0 >= fresh_since(now)
+            && self.checked_at.0 >= fresh_since
     }
 }
 
@@ -90,16 +96,17 @@ mod tests {
             tx.cluster_insert(row.clone(), Vec::new()).await.unwrap();
         }
         tx.commit("test").await.unwrap();
+        let fresh_since = store.fresh_since(now);
         let by_rule = |offered: bool| -> BTreeSet<Uuid> {
             let existing = rows.iter().filter(|row| row.deleted_at.is_none());
             existing
-                .filter(|row| row.is_offered(now) == offered)
+                .filter(|row| row.is_offered(fresh_since) == offered)
                 .map(|row| row.id)
                 .collect()
         };
         for offered in [true, false] {
             let mut query = ClusterQuery {
-                offered: Some(offered),
+                offered: Some(store.offer_filter(offered)),
                 limit: Some(500),
                 ..ClusterQuery::default()
             };
@@ -119,10 +126,10 @@ mod tests {
     }
 
     #[test]
-    fn evidence_is_fresh_for_a_minute() {
-        let now = Timestamp::now();
+    fn evidence_is_fresh_up_to_its_maximum_age() {
+        let (now, max_age) = (Timestamp::now(), Duration::from_mins(1));
         let row = testing::free(&testing::host(now), "c", now);
-        assert!(row.is_offered(Timestamp(now.0 + FRESH_MS)));
-        assert!(!row.is_offered(Timestamp(now.0 + FRESH_MS + 1)));
+        assert!(row.is_offered(fresh_since(now.plus_seconds(60), max_age)));
+        assert!(!row.is_offered(fresh_since(Timestamp(now.0 + 60_001), max_age)));
     }
 }

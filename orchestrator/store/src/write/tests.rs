@@ -1,6 +1,7 @@
 use super::*;
 use crate::{ApplyRequest, Audit, Store, testing};
 use chainpool_api::Timestamp;
+use chainpool_health::Assessment;
 use std::{
     future::Future,
     path::Path,
@@ -15,7 +16,9 @@ async fn small(folder: &Path) -> Store {
     let options = crate::store::options(&folder.join(crate::DATABASE))
         .unwrap()
         .pragma("max_page_count", "120");
-    Store::open_by(folder, None, options).await.unwrap()
+    Store::open_by(folder, None, &Assessment::default(), options)
+        .await
+        .unwrap()
 }
 
 /// Writes one audit row and returns its subject once it is confirmed.

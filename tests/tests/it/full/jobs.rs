@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use async_trait::async_trait;
 use chainpool_agent::{Boot, ClusterSpec, NodeName, NodeSpec, Observation, SpecHash};
 use chainpool_api as api;
+use chainpool_health::HealthPolicy;
 use chainpool_networks::{
     BundleParts, History, InitError, NetworkType, Nodes, ParameterErrors, ProveError, PublicEndpoints,
     Registry, RenderRequest, Requirements, Seed, Verdict,
@@ -63,9 +64,10 @@ impl NetworkType for WithJob {
         parameters: &serde_json::Value,
         evidence: &api::Evidence,
         past: &History,
+        policy: &HealthPolicy,
         now: api::Timestamp,
     ) -> Verdict {
-        self.0.verdict(parameters, evidence, past, now)
+        self.0.verdict(parameters, evidence, past, policy, now)
     }
 
     async fn prove(&self, nodes: &Nodes) -> Result<api::Proof, ProveError> {

@@ -318,7 +318,7 @@ async fn a_crash_looping_node_makes_its_cluster_broken_with_its_last_log_lines()
     ensure!(before.health.state != HealthState::Broken, "{:?}", before.health);
     report_exits(&bed, &cluster, 1).await?;
     let looped = bed.cluster(cluster.id).await?.health;
-    let reason = "v0 exited 6 times within two minutes (crash loop); last log lines: ledger node started";
+    let reason = "v0 exited 6 times within 2 min (crash loop); last log lines: ledger node started";
     ensure!(
         looped.state == HealthState::Broken && looped.reason == reason,
         "{looped:?}"

@@ -3,4 +3,5 @@
 mod after_restart;
 mod faults;
 mod kills;
+mod policy;
 mod pool;

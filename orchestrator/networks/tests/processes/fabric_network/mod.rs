@@ -8,6 +8,7 @@ use chainpool_agent::{
     NodeState, Object, ObjectKind, Observation, Secret, Variable,
 };
 use chainpool_api::{Evidence, HealthState, LogLevel, Proof, Timestamp};
+use chainpool_health::Repair;
 use chainpool_networks::{
     History, NetworkType, Nodes, PublicEndpoints, Registry, RenderRequest, StallTracker, Verdict,
 };
@@ -109,6 +110,7 @@ impl Network {
                 agent,
                 key,
                 spec: Arc::new(spec.clone()),
+                policy: Arc::default(),
             },
             homes: tempfile::tempdir().expect("a folder"),
             tools,
@@ -116,7 +118,7 @@ impl Network {
             addresses: BTreeMap::new(),
             running: Mutex::default(),
             frozen: Mutex::default(),
-            stalls: Mutex::default(),
+            stalls: Mutex::new(StallTracker::new(&Repair::default(), BTreeSet::new())),
         };
         network.use_spec(spec);
         for node in &network.spec().nodes {
@@ -159,6 +161,7 @@ impl Network {
             agent: Arc::new(Local { ports }),
             key: self.nodes.key,
             spec: Arc::new(spec),
+            policy: Arc::default(),
         };
     }
 
@@ -387,8 +390,13 @@ impl Network {
     }
 
     fn assess(&self, evidence: &Evidence, history: &History) -> Verdict {
-        self.kind
-            .verdict(&self.request.parameters, evidence, history, Timestamp::now())
+        self.kind.verdict(
+            &self.request.parameters,
+            evidence,
+            history,
+            &self.nodes.policy,
+            Timestamp::now(),
+        )
     }
 
     /// Probes until the verdict has this state.
