@@ -8,7 +8,7 @@ pub(crate) const HELP: &str = "\
 Exit codes:
     0  success
     1  error: the status has problems, or an operation failed
-    2  invalid command line, or missing confirmation
+    2  invalid command line or configuration file, or missing confirmation
     3  not found
     4  conflict: none free, in use, or already exists
     5  not signed in, or permission denied

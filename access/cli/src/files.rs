@@ -1,5 +1,6 @@
 //! Preparation before the server starts: the limit of open files and the permissions of the data folder.
 
+use crate::config_file;
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
@@ -52,7 +53,10 @@ pub(crate) fn restrict_permissions(folder: &Path, report: impl Fn(String)) -> Re
     if !of_folder.is_dir() {
         bail!("{} is not a folder", folder.display());
     }
-    let ours = PRIVATE_FILES.iter().any(|name| folder.join(name).exists());
+    let ours = PRIVATE_FILES
+        .iter()
+        .chain([&config_file::NAME])
+        .any(|name| folder.join(name).exists());
     // A shared folder (sticky, or with other files) keeps its permissions; the private files in it do not.
     let shared = of_folder.mode() & 0o1000 != 0 || (!ours && !is_empty(folder)?);
     if of_folder.mode() & OTHERS != 0 && !shared {

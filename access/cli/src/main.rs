@@ -9,6 +9,7 @@ mod client;
 mod cluster;
 mod cluster_view;
 mod command;
+mod config_file;
 mod confirm;
 mod data;
 mod duration;

@@ -2,8 +2,9 @@
 
 use crate::{
     backup::RestoreArgs,
+    config_file::ConfigFile,
     data::{self, CONTEXT, Context},
-    files, log,
+    files, log, output,
 };
 use anyhow::{Context as _, Result};
 use chainpool_agent::Platform;
@@ -30,6 +31,12 @@ pub(crate) struct ServeArgs {
     /// Data folder [default: /var/lib/chainpool as root, else the XDG data folder]
     #[arg(long, env = "CHAINPOOL_DATA", hide_env_values = true, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub(crate) data: Option<PathBuf>,
+    /// Configuration file [default: chainpool.toml in the data folder, if it exists]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    /// Print a configuration file with every setting and its default, then exit
+    #[arg(long, conflicts_with = "config")]
+    pub(crate) print_config: bool,
     /// Listen address; beyond loopback only with TLS or --behind-proxy
     #[arg(
         long,
@@ -87,9 +94,13 @@ pub(crate) struct ServeArgs {
 
 /// Serves until a stop signal.
 pub(crate) async fn run(args: ServeArgs) -> Result<()> {
+    if args.print_config {
+        return Ok(output::bytes(ConfigFile::default().to_toml().as_bytes())?);
+    }
+    let folder = data::folder(args.data.as_deref())?;
+    let ConfigFile { health } = ConfigFile::load(args.config.as_deref(), &folder)?;
     log::init(args.log_json);
     let limits = Limits::for_files(files::raise_limit());
-    let folder = data::folder(args.data.as_deref())?;
     files::restrict_permissions(&folder, |text| tracing::warn!("{text}"))?;
     let platforms: Vec<Arc<dyn Platform>> = vec![
         Arc::new(DockerPlatform),
@@ -98,6 +109,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
     ];
     let config = Config {
         leases_per_account: args.leases_per_account,
+        health,
         ..Config::new(folder.clone(), platforms)
     };
     let orchestrator = Orchestrator::start(config)
@@ -123,7 +135,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
 /// Restores a backup into the data folder of a stopped server.
 pub(crate) async fn restore(args: RestoreArgs) -> Result<()> {
     let folder = data::folder(args.data.as_deref())?;
-    files::restrict_permissions(&folder, crate::output::note)?;
+    files::restrict_permissions(&folder, output::note)?;
     let restored = chainpool_orchestrator::restore(&folder, &args.file)
         .await
         .with_context(|| format!("cannot restore {}", args.file.display()))?;

@@ -82,6 +82,47 @@ async fn an_invalid_public_url_is_rejected_with_the_option_name() {
 }
 
 #[tokio::test]
+async fn an_invalid_configuration_file_is_refused_with_its_line_before_anything_is_created() {
+    let (home, elsewhere) = (Home::new(), Home::new());
+    let named = elsewhere.folder.path().join("my.toml");
+    let serve = format!("serve --listen 127.0.0.1:0 --config {}", named.display());
+    let expect = async |command: &str, expected: &[&str]| {
+        let ran = home.run(&[], &split_args(command)).await;
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+        for text in expected {
+            assert!(ran.errors.contains(text), "{text}: {ran:?}");
+        }
+        assert!(!home.folder.path().join("chainpool.db").exists(), "{ran:?}");
+    };
+    expect(&serve, &["my.toml", "correct --config"]).await;
+    fs::write(&named, "[health.repair]\nbroken_confirm = \"0s\"\n").expect("written");
+    expect(
+        &serve,
+        &["my.toml, line 2: health.repair.broken_confirm: must be 1ms at least"],
+    )
+    .await;
+    let own = home.folder.path().join("chainpool.toml");
+    fs::write(&own, "[health.repairs]\n").expect("written");
+    let unknown = [
+        "chainpool.toml, line 1: health.repairs: unknown field `repairs`",
+        "--print-config",
+    ];
+    expect("serve --listen 127.0.0.1:0", &unknown).await;
+    fs::write(&own, "[health.repair]\nbroken_confirm = \"2s\"\n").expect("written");
+    let (printed, ran) = first_lines(&home, "serve --listen 127.0.0.1:0").await;
+    assert!(printed[0].starts_with("Dashboard: "), "{ran:?}");
+}
+
+#[tokio::test]
+async fn the_sample_configuration_file_is_printed_without_a_data_folder() {
+    let home = Home::new();
+    let ran = home.run(&[], &split_args("serve --print-config")).await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.out.contains("\n[health.repair]\n"), "{ran:?}");
+    assert!(!home.folder.path().join("chainpool.db").exists(), "{ran:?}");
+}
+
+#[tokio::test]
 async fn the_first_link_uses_the_public_url() {
     for (given, shown) in [
         ("http://127.0.0.1:8094/", "http://127.0.0.1:8094"),
