@@ -160,3 +160,21 @@ impl Orchestrator {
         &self.inner.store
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn a_contradictory_policy_is_refused_before_the_data_folder_is_opened() {
+        let parent = tempfile::tempdir().unwrap();
+        let mut config = Config::new(parent.path().join("data"), Vec::new());
+        config.health.repair.broken_confirm = Duration::ZERO;
+        let Err(StartError::Policy(error)) = Orchestrator::start(config).await else {
+            panic!("it must be refused");
+        };
+        assert_eq!(error.key, "repair.broken_confirm");
+        assert!(!parent.path().join("data").exists());
+    }
+}

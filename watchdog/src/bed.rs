@@ -2,6 +2,7 @@
 
 use chainpool_agent_memory::{MemoryPlatform, World, ledger};
 use chainpool_api::{Fill, HostCreate, OperationState, Status};
+use chainpool_health::HealthPolicy;
 use chainpool_networks::Registry;
 use chainpool_orchestrator::{Caller, Config, Orchestrator};
 use std::{sync::Arc, time::Duration};
@@ -20,6 +21,10 @@ pub(crate) struct Bed {
 
 impl Bed {
     pub(crate) async fn start() -> Self {
+        Self::start_with(HealthPolicy::default()).await
+    }
+
+    pub(crate) async fn start_with(health: HealthPolicy) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let worlds = [World::new(), World::new()];
         let (platform, first) = MemoryPlatform::of(&worlds[0]);
@@ -27,6 +32,7 @@ impl Bed {
         let registry = Registry::default().with(ledger::TYPE, Arc::new(ledger::Ledger));
         let config = Config {
             registry,
+            health,
             ..Config::new(folder.path().join("data"), vec![platform])
         };
         let orchestrator = Orchestrator::start(config).await.unwrap();

@@ -224,6 +224,10 @@ mod tests {
     use super::*;
     use crate::bed::Bed;
     use chainpool_agent_memory::{Fault, Verb};
+    use chainpool_health::HealthPolicy;
+
+    /// An interval that does not end during a test.
+    const NEVER: Duration = Duration::from_hours(4_000);
 
     #[tokio::test]
     async fn a_panic_in_a_host_check_is_reported_and_does_not_block_other_hosts() {
@@ -296,6 +300,53 @@ mod tests {
     fn a_pass_probes_at_most_200_ledgers_a_second() {
         let budget = |millis| probe_budget(Duration::from_millis(millis));
         assert_eq!([budget(2_000), budget(500), budget(1)], [400, 100, 1]);
+    }
+
+    /// Runs the repeated jobs with these intervals of probe pass and full pass until this verb was called on the
+    /// first host more often. Returns the further calls of the other verb.
+    async fn calls_meanwhile(intervals: [Duration; 2], awaited: Verb, other: Verb) -> u64 {
+        let [probe_interval, full_pass_interval] = intervals;
+        let assessment = Assessment {
+            probe_interval,
+            full_pass_interval,
+            full_pass_late: full_pass_interval,
+            record_interval: NEVER,
+            evidence_max_age: NEVER * 2,
+            ..Assessment::default()
+        };
+        let bed = Bed::start_with(HealthPolicy {
+            assessment,
+            ..HealthPolicy::default()
+        })
+        .await;
+        bed.filled("h1").await;
+        let (world, stop) = (&bed.worlds[0], CancellationToken::new());
+        let before = [awaited, other].map(|verb| world.calls(verb));
+        let running = tokio::spawn({
+            let (orchestrator, stop) = (bed.orchestrator.clone(), stop.clone());
+            async move { repeated(&orchestrator, &stop).await }
+        });
+        bed.until("repeated runs", async || world.calls(awaited) >= before[0] + 10)
+            .await;
+        stop.cancel();
+        running.await.unwrap();
+        bed.orchestrator.stop().await;
+        world.calls(other) - before[1]
+    }
+
+    #[tokio::test]
+    async fn each_pass_runs_at_its_interval_of_the_policy() {
+        let often = Duration::from_millis(5);
+        assert_eq!(
+            calls_meanwhile([often, NEVER], Verb::Dial, Verb::Probe).await,
+            0,
+            "no full pass"
+        );
+        assert_eq!(
+            calls_meanwhile([NEVER, often], Verb::Probe, Verb::Dial).await,
+            0,
+            "no probe pass"
+        );
     }
 
     fn with_defect(orchestrator: Orchestrator) -> Work {
