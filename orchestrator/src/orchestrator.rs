@@ -59,7 +59,7 @@ pub enum StartError {
     #[error("{0}")]
     InUse(String),
     /// The health policy contradicts itself.
-    #[error("health policy: {0}")]
+    #[error("invalid health policy: {0}")]
     Policy(#[from] PolicyError),
     /// The data folder is not usable.
     #[error(transparent)]
@@ -174,7 +174,7 @@ mod tests {
         let Err(StartError::Policy(error)) = Orchestrator::start(config).await else {
             panic!("it must be refused");
         };
-        assert_eq!(error.key, "repair.broken_confirm");
+        assert_eq!(error.key, "health.repair.broken_confirm");
         assert!(!parent.path().join("data").exists());
     }
 }

@@ -12,8 +12,6 @@ use toml::de::{DeTable, DeValue};
 
 /// Name of the configuration file in the data folder.
 pub(crate) const NAME: &str = "chainpool.toml";
-/// Name of the table of the health policy.
-const HEALTH: &str = "health";
 
 /// Content of the configuration file. Flags and environment variables configure everything else.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -86,13 +84,10 @@ impl ConfigFile {
         let input = toml::Deserializer::parse(text).map_err(|error| invalid(String::new(), &error))?;
         let file: Self = serde_path_to_error::deserialize(input)
             .map_err(|error| invalid(key(error.path()), error.inner()))?;
-        file.health.validate().map_err(|error| {
-            let key = format!("{HEALTH}.{}", error.key);
-            Invalid {
-                line: line_of(text, &key),
-                key,
-                why: error.why,
-            }
+        file.health.validate().map_err(|error| Invalid {
+            line: line_of(text, &error.key),
+            key: error.key,
+            why: error.why,
         })?;
         Ok(file)
     }
@@ -103,7 +98,7 @@ impl ConfigFile {
         format!(
             "# Configuration of `chainpool serve`: every setting with its default.\n\
              # Keep only the settings that you change.\n{}",
-            health.to_toml(HEALTH)
+            health.to_toml()
         )
     }
 }
@@ -183,8 +178,9 @@ mod tests {
         assert!(syntax.starts_with("line 2: "), "{syntax}");
         let contradiction = error("[health.repair]\nbackoff.initial = \"10m\"\n");
         assert!(
-            contradiction
-                .starts_with("line 2: health.repair.backoff.max: 5m is less than repair.backoff.initial"),
+            contradiction.starts_with(
+                "line 2: health.repair.backoff.max: 5m is less than health.repair.backoff.initial"
+            ),
             "{contradiction}"
         );
         let zero = error("\n[health.host]\nsettle = \"0s\"\n");

@@ -1,15 +1,14 @@
 //! The policy as text: the table of a configuration file, and the table of the documentation.
 
-use crate::{HealthPolicy, Value, duration};
+use crate::{HealthPolicy, TABLE, Value, duration};
 use std::fmt::Write as _;
 
 /// Maximum width of a comment in a configuration file.
 const WIDTH: usize = 100;
 
 impl HealthPolicy {
-    /// The policy as tables of a configuration file, with each setting's description as a comment. `table` is
-    /// the name of the policy's own table.
-    pub fn to_toml(&self, table: &str) -> String {
+    /// The policy as tables of a configuration file, with each setting's description as a comment.
+    pub fn to_toml(&self) -> String {
         let mut text = String::new();
         let mut open = String::new();
         for setting in self.settings() {
@@ -19,7 +18,7 @@ impl HealthPolicy {
                     open.clone_from(&setting.key);
                     text.push('\n');
                     comment(&mut text, &setting.description);
-                    let _infallible = writeln!(text, "[{table}.{}]", setting.key);
+                    let _infallible = writeln!(text, "[{TABLE}.{}]", setting.key);
                     continue;
                 }
                 Value::Duration(duration) => format!("\"{}\"", duration::file_text(duration)),
@@ -32,8 +31,8 @@ impl HealthPolicy {
         text
     }
 
-    /// The policy as a table in Markdown, with the keys below this table of the configuration file.
-    pub fn to_markdown(&self, table: &str) -> String {
+    /// The policy as a table in Markdown.
+    pub fn to_markdown(&self) -> String {
         let mut text = "| key | value | meaning |\n|---|---|---|\n".to_owned();
         for setting in self.settings() {
             let value = match setting.value {
@@ -43,7 +42,7 @@ impl HealthPolicy {
             };
             let _infallible = writeln!(
                 text,
-                "| `{table}.{}` | {value} | {} |",
+                "| `{TABLE}.{}` | {value} | {} |",
                 setting.key, setting.description
             );
         }
@@ -81,7 +80,7 @@ mod tests {
     #[test]
     fn the_configuration_file_of_a_policy_is_read_as_that_policy() {
         for policy in [HealthPolicy::default(), HealthPolicy::default().scaled(1.25)] {
-            let text = policy.to_toml("health");
+            let text = policy.to_toml();
             let file: File = toml::from_str(&text).unwrap();
             assert_eq!(file.health, policy, "{text}");
             assert!(text.lines().all(|line| line.len() <= WIDTH), "{text}");
@@ -96,7 +95,7 @@ mod tests {
         let (begin, end) = ("<!-- health policy: begin -->\n", "<!-- health policy: end -->");
         let (before, rest) = page.split_once(begin).unwrap();
         let (_, after) = rest.split_once(end).unwrap();
-        let table = HealthPolicy::default().to_markdown("health");
+        let table = HealthPolicy::default().to_markdown();
         let expected = format!("{before}{begin}\n{table}\n{end}{after}");
         if env::var_os("CHAINPOOL_DOCUMENTS").is_some_and(|value| value == "write") {
             fs::write(path, &expected).unwrap();

@@ -14,3 +14,6 @@ pub use duration::{millis, text};
 pub use policy::{Assessment, Backoff, CometBft, CrashLoop, Fabric, HealthPolicy, Host, Repair};
 pub use setting::{Setting, Value};
 pub use validation::PolicyError;
+
+/// Name of the policy's table in the configuration file.
+pub const TABLE: &str = "health";

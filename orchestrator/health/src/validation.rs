@@ -1,7 +1,7 @@
 //! Validation of a policy.
 
 use crate::{
-    HealthPolicy, Value,
+    HealthPolicy, TABLE, Value,
     duration::{EXAMPLES, file_text},
 };
 use std::time::Duration;
@@ -13,7 +13,7 @@ const MAX: Duration = Duration::from_hours(365 * 24);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {why}")]
 pub struct PolicyError {
-    /// The key of the setting, without the policy's table.
+    /// The key of the setting in the configuration file.
     pub key: String,
     /// The problem and its remedy.
     pub why: String,
@@ -34,7 +34,7 @@ impl HealthPolicy {
                 Value::Group | Value::Duration(_) | Value::Count(_) => continue,
             };
             return Err(PolicyError {
-                key: setting.key,
+                key: format!("{TABLE}.{}", setting.key),
                 why,
             });
         }
@@ -46,41 +46,44 @@ impl HealthPolicy {
         let (assessment, repair, fabric) = (&self.assessment, &self.repair, &self.fabric);
         let at_least = [
             (
-                ("assessment.full_pass_late", assessment.full_pass_late),
-                ("assessment.full_pass_interval", assessment.full_pass_interval),
+                ("health.assessment.full_pass_late", assessment.full_pass_late),
+                (
+                    "health.assessment.full_pass_interval",
+                    assessment.full_pass_interval,
+                ),
                 "otherwise `status` reports every full pass as late",
             ),
             (
-                ("assessment.evidence_max_age", assessment.evidence_max_age),
+                ("health.assessment.evidence_max_age", assessment.evidence_max_age),
                 (
-                    "assessment.record_interval + assessment.probe_interval",
+                    "health.assessment.record_interval + health.assessment.probe_interval",
                     assessment.record_interval + assessment.probe_interval,
                 ),
                 "otherwise healthy clusters are not offered between two records",
             ),
             (
-                ("repair.degraded_reset", repair.degraded_reset),
-                ("repair.broken_confirm", repair.broken_confirm),
+                ("health.repair.degraded_reset", repair.degraded_reset),
+                ("health.repair.broken_confirm", repair.broken_confirm),
                 "otherwise a broken cluster is reset before it is confirmed",
             ),
             (
-                ("repair.broken_reset", repair.broken_reset),
-                ("repair.broken_confirm", repair.broken_confirm),
+                ("health.repair.broken_reset", repair.broken_reset),
+                ("health.repair.broken_confirm", repair.broken_confirm),
                 "otherwise a broken cluster is reset before it is confirmed",
             ),
             (
-                ("repair.degraded_reset", repair.degraded_reset),
-                ("repair.broken_reset", repair.broken_reset),
+                ("health.repair.degraded_reset", repair.degraded_reset),
+                ("health.repair.broken_reset", repair.broken_reset),
                 "a broken cluster does not get more time than a degraded one",
             ),
             (
-                ("repair.backoff.max", repair.backoff.max),
-                ("repair.backoff.initial", repair.backoff.initial),
+                ("health.repair.backoff.max", repair.backoff.max),
+                ("health.repair.backoff.initial", repair.backoff.initial),
                 "the interval only grows",
             ),
             (
-                ("fabric.update", fabric.update),
-                ("fabric.update_ordering", fabric.update_ordering),
+                ("health.fabric.update", fabric.update),
+                ("health.fabric.update_ordering", fabric.update_ordering),
                 "otherwise an update is never submitted again",
             ),
         ];
@@ -116,15 +119,15 @@ mod tests {
     fn zeros_and_enormous_durations_are_refused() {
         assert_eq!(
             error("repair.broken_confirm = \"0s\""),
-            "repair.broken_confirm: must be 1ms at least; write for example \"500ms\", \"2s\" or \"5m\""
+            "health.repair.broken_confirm: must be 1ms at least; write for example \"500ms\", \"2s\" or \"5m\""
         );
         assert_eq!(
             error("crash_loop.max_exits = 0"),
-            "crash_loop.max_exits: must be 1 at least"
+            "health.crash_loop.max_exits: must be 1 at least"
         );
         assert_eq!(
             error("host.settle = \"9000h\""),
-            "host.settle: must be 8760h at most"
+            "health.host.settle: must be 8760h at most"
         );
     }
 
@@ -132,22 +135,23 @@ mod tests {
     fn contradictions_are_refused_with_both_keys() {
         assert_eq!(
             error("repair.backoff.max = \"1s\""),
-            "repair.backoff.max: 1s is less than repair.backoff.initial, which is 5s; raise repair.backoff.max or \
-             lower repair.backoff.initial: the interval only grows"
+            "health.repair.backoff.max: 1s is less than health.repair.backoff.initial, which is 5s; raise \
+             health.repair.backoff.max or \
+             lower health.repair.backoff.initial: the interval only grows"
         );
         for (text, key) in [
-            ("repair.broken_confirm = \"6s\"", "repair.broken_reset: "),
-            ("repair.broken_confirm = \"1m\"", "repair.degraded_reset: "),
-            ("repair.broken_reset = \"30s\"", "repair.degraded_reset: "),
+            ("repair.broken_confirm = \"6s\"", "health.repair.broken_reset: "),
+            ("repair.broken_confirm = \"1m\"", "health.repair.degraded_reset: "),
+            ("repair.broken_reset = \"30s\"", "health.repair.degraded_reset: "),
             (
                 "assessment.evidence_max_age = \"10s\"",
-                "assessment.evidence_max_age: ",
+                "health.assessment.evidence_max_age: ",
             ),
             (
                 "assessment.full_pass_late = \"20s\"",
-                "assessment.full_pass_late: ",
+                "health.assessment.full_pass_late: ",
             ),
-            ("fabric.update = \"1s\"", "fabric.update: "),
+            ("fabric.update = \"1s\"", "health.fabric.update: "),
         ] {
             let error = error(text);
             assert!(error.starts_with(key), "{text}: {error}");
