@@ -21,7 +21,8 @@ mod write;
 pub use apply::{ApplyOutcome, ApplyRequest, LeaseNames};
 pub use clock::Clock;
 pub use datastore::{
-    Audit, ClusterQuery, HostSecrets, Labels, LeaseQuery, NewOperation, OfferFilter, OperationQuery, StoredSpec,
+    Audit, ClusterQuery, HostSecrets, Labels, LeaseQuery, NewOperation, OfferFilter, OperationQuery,
+    StoredSpec,
 };
 pub use entity::{
     account::Model as AccountRow,
