@@ -1,8 +1,8 @@
 //! Completion of an operation: its outcome and the new state of its cluster, in one transaction.
 
 use crate::{
-    Error, Orchestrator, Result, cluster_runtime::ClusterRuntime, fill::FAILURES_TO_PAUSE, step::StepError,
-    volumes::renewed_text,
+    Error, Orchestrator, Result, cluster_runtime::ClusterRuntime, fill::FAILURES_TO_PAUSE, plan::Arguments,
+    step::StepError, volumes::renewed_text,
 };
 use chainpool_api::{self as api, ClusterState, HealthState, OperationKind, OperationState, Timestamp};
 use chainpool_store::{ClusterRow, EnumColumn, FillPause, HealthChangeRow, Json, OperationRow, Tx};
@@ -121,6 +121,7 @@ impl Orchestrator {
         cluster.height = self.height_seen(&cluster);
         let done = operation.state.0 == OperationState::Succeeded;
         let proof = proof_of(operation);
+        let arguments = || Arguments::read(&operation.arguments.0).map_err(Error::internal);
         match (operation.kind.0, done) {
             (OperationKind::ClusterDelete, true) => return Ok(tx.cluster_mark_deleted(cluster, now).await?),
             (OperationKind::ClusterCreate | OperationKind::ClusterReset, true) => {
@@ -150,9 +151,8 @@ impl Orchestrator {
                 .await?;
             }
             (OperationKind::ClusterStart | OperationKind::ClusterRestart, true) => {
-                let node = operation.arguments.0.get("node").and_then(|n| n.as_str());
-                match node {
-                    Some(node) => drop(cluster.stopped_nodes.0.remove(node)),
+                match arguments()?.node {
+                    Some(node) => drop(cluster.stopped_nodes.0.remove(node.as_str())),
                     None => cluster.stopped_nodes.0.clear(),
                 }
                 cluster.state = EnumColumn(ClusterState::Ready);
@@ -165,21 +165,19 @@ impl Orchestrator {
                     now,
                 );
             }
-            (OperationKind::ClusterStop, true) => {
-                match operation.arguments.0.get("node").and_then(|n| n.as_str()) {
-                    Some(node) => drop(cluster.stopped_nodes.0.insert(node.to_owned())),
-                    None => {
-                        cluster.state = EnumColumn(ClusterState::Stopped);
-                        cluster.stopped_nodes.0 = BTreeSet::new();
-                        set_verdict(
-                            &mut cluster,
-                            HealthState::Stopped,
-                            "stopped on request".to_owned(),
-                            now,
-                        );
-                    }
+            (OperationKind::ClusterStop, true) => match arguments()?.node {
+                Some(node) => drop(cluster.stopped_nodes.0.insert(node.to_string())),
+                None => {
+                    cluster.state = EnumColumn(ClusterState::Stopped);
+                    cluster.stopped_nodes.0 = BTreeSet::new();
+                    set_verdict(
+                        &mut cluster,
+                        HealthState::Stopped,
+                        "stopped on request".to_owned(),
+                        now,
+                    );
                 }
-            }
+            },
             (OperationKind::ClusterAmend, true) => {
                 cluster.last_started_at = now.into();
                 set_proven(&mut cluster, proof, now);

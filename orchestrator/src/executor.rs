@@ -218,7 +218,7 @@ impl Orchestrator {
             .map(|node| node.name.clone())
             .collect();
         let boot = spec.map(|spec| spec.boot.clone()).unwrap_or_default();
-        let arguments: Arguments = serde_json::from_value(operation.arguments.0.clone()).unwrap_or_default();
+        let arguments = Arguments::read(&operation.arguments.0).map_err(Error::internal)?;
         let subject = Subject {
             kind: operation.kind.0,
             generation,

@@ -109,7 +109,7 @@ pub(crate) struct Subject {
 
 /// The arguments of an operation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct Arguments {
     /// Only this node.
     pub(crate) node: Option<NodeName>,
@@ -121,6 +121,14 @@ pub(crate) struct Arguments {
     pub(crate) prove: bool,
     /// Unclaimed clusters to remove.
     pub(crate) adopt: Vec<Uuid>,
+}
+
+impl Arguments {
+    /// Reads stored arguments. Unreadable ones are an error: without them the restart of one node would be the
+    /// restart of its cluster.
+    pub(crate) fn read(stored: &serde_json::Value) -> Result<Self, serde_json::Error> {
+        Self::deserialize(stored)
+    }
 }
 
 /// The network may be missing: engine cleanup removes networks that no running container uses.
@@ -326,6 +334,25 @@ mod tests {
             nodes: nodes(count),
             boot,
             arguments: Arguments::default(),
+        }
+    }
+
+    #[test]
+    fn unreadable_arguments_are_an_error() {
+        let read = |stored| Arguments::read(&stored).map(|arguments| arguments.node);
+        let v1 = NodeName::parse("v1").expect("a node name");
+        assert_eq!(
+            read(serde_json::json!({"node": "v1"})).expect("arguments"),
+            Some(v1)
+        );
+        assert_eq!(read(serde_json::json!({})).expect("arguments"), None);
+        for unreadable in [
+            serde_json::json!({"node": 1}),
+            serde_json::json!({"nodes": ["v1"]}),
+            serde_json::json!("v1"),
+            serde_json::json!(null),
+        ] {
+            assert!(read(unreadable.clone()).is_err(), "{unreadable}");
         }
     }
 
