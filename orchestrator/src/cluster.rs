@@ -12,7 +12,7 @@ use crate::{
 };
 use chainpool_agent::{ClusterId, ClusterKey, ClusterSpec, LogQuery, LogStream, NodeName, NodeSpec};
 use chainpool_api::{self as api, ClusterState, LeaseState, OperationKind, Timestamp};
-use chainpool_store::{ClusterQuery, ClusterRow, EnumColumn, HostRow, Labels, Tx};
+use chainpool_store::{Audit, ClusterQuery, ClusterRow, EnumColumn, HostRow, Labels, Tx};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -167,12 +167,20 @@ impl Orchestrator {
         policy::must_operate(caller)?;
         let id = self.cluster_for(caller, cluster).await?.id;
         let mut tx = self.store().begin().await?;
-        let mut row = tx
-            .cluster(id)
-            .await?
-            .ok_or_else(|| Error::not_found("cluster", cluster))?;
-        if let Some(seconds) = change.maintenance_seconds {
+        let mut row = existing_cluster(&tx, id, cluster).await?;
+        let api::ClusterUpdate { maintenance_seconds } = change;
+        if let Some(seconds) = maintenance_seconds {
             row.maintenance_until = maintenance_until(seconds)?;
+            tx.audit_insert(
+                Audit {
+                    author: &caller.account,
+                    verb: "cluster_update",
+                    subject: &row.id.to_string(),
+                    detail: format!("cluster {}: maintenance for {seconds} s", row.name),
+                },
+                Timestamp::now(),
+            )
+            .await?;
         }
         tx.cluster_save(row.clone()).await?;
         tx.commit("cluster updated").await?;

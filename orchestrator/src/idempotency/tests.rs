@@ -1,7 +1,7 @@
 use super::*;
 use crate::{Config, idle_platform::IdlePlatform};
 use chainpool_agent::PlatformKind;
-use chainpool_api::{Apply, Role};
+use chainpool_api::{Apply, ClusterUpdate, Role};
 use chainpool_store::{ClusterRow, testing};
 use futures::future::join_all;
 use std::collections::BTreeSet;
@@ -257,6 +257,29 @@ async fn a_key_can_be_reused_after_a_day() {
         bed.orchestrator.cluster_prove(&caller, "c0").await.unwrap().id,
         first.id
     );
+}
+
+#[tokio::test]
+async fn maintenance_of_a_cluster_is_audited() {
+    let bed = Bed::start(1).await;
+    let change = ClusterUpdate {
+        maintenance_seconds: Some(600),
+    };
+    let cluster = bed
+        .orchestrator
+        .cluster_update(&bed.admin, "c0", change)
+        .await
+        .unwrap();
+    assert!(cluster.maintenance_until.is_some());
+    let rows = bed.orchestrator.store().read().audit(1000).await.unwrap();
+    let updates: Vec<_> = rows
+        .into_iter()
+        .filter(|row| row.verb == "cluster_update")
+        .collect();
+    assert_eq!(updates.len(), 1, "{updates:?}");
+    assert_eq!(updates[0].author, "admin");
+    assert_eq!(updates[0].subject, cluster.id.to_string());
+    assert!(updates[0].detail.contains("600 s"), "{updates:?}");
 }
 
 #[tokio::test]
