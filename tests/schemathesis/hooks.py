@@ -23,13 +23,16 @@ def post(path, body):
     return answer.json()
 
 
-def local_admin_token():
-    """The id of the token that these hooks make callers with."""
-    answer = requests.get(SERVER + "/api/v1/tokens", headers=LOCAL_ADMIN, timeout=30)
-    return next(token["id"] for token in answer.json()["items"] if token["name"] == "this machine")
+def names_of(collection, name):
+    """The name and the id of an item: requests may use either."""
+    answer = requests.get(f"{SERVER}/api/v1/{collection}", headers=LOCAL_ADMIN, timeout=30)
+    answer.raise_for_status()
+    return {name} | {item["id"] for item in answer.json()["items"] if item["name"] == name}
 
 
-LOCAL_ADMIN_TOKEN = local_admin_token()
+# The account and the token that these hooks create callers with.
+LOCAL_ADMIN_ACCOUNT = names_of("accounts", "admin")
+LOCAL_ADMIN_TOKEN = names_of("tokens", "this machine")
 
 
 class Caller:
@@ -66,11 +69,11 @@ class Token:
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    # An admin may end the local administrator, too, and with it these hooks.
+    # An admin may delete the local administrator as well, and these hooks would fail with it.
     named = case.path_parameters or {}
-    if named.get("token") == LOCAL_ADMIN_TOKEN:
+    if named.get("token") in LOCAL_ADMIN_TOKEN:
         named["token"] = "00000000-0000-7000-8000-000000000000"
-    if named.get("account") == "admin":
+    if named.get("account") in LOCAL_ADMIN_ACCOUNT:
         named["account"] = "nobody"
     # The network of the run ends on this machine anyway; this way hosts are also found here. What is no address stays none.
     if case.operation.label in ("POST /api/v1/hosts", "PATCH /api/v1/hosts/{host}") and isinstance(case.body, dict):
