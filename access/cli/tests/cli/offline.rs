@@ -71,7 +71,10 @@ fn done(ran: &RunOutput) -> bool {
 #[tokio::test]
 async fn accounts_and_backups_need_no_running_server() {
     let home = Home::new();
-    let early = home.run(&[], &split_args("account list")).await;
+    // Port 1, because another installation may listen on the default port of this machine.
+    let early = home
+        .run(&[], &split_args("account list --server http://127.0.0.1:1"))
+        .await;
     assert_eq!(early.code, Some(6), "no server and no database: {early:?}");
 
     let (server, _) = serve(&home).await;

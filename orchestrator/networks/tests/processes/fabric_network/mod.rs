@@ -268,7 +268,7 @@ impl Network {
             match phase {
                 Boot::Start(names) => names.iter().for_each(|name| self.start_node(name)),
                 Boot::Ready(names) => {
-                    assert!(names.is_empty(), "Fabric's nodes are ready when they have joined")
+                    assert!(names.is_empty(), "Fabric's nodes are ready when they have joined");
                 }
                 Boot::Init(action) => self.init(action).await,
                 Boot::Job(job) => panic!("Fabric has no jobs: {job}"),
