@@ -176,14 +176,12 @@ impl Orchestrator {
         let operation = self
             .operation_on(
                 tx,
-                &row,
+                &mut row,
                 OperationKind::ClusterCreate,
-                1,
                 Arguments::default(),
                 cause,
             )
             .await?;
-        row.operation_id = Some(operation.id);
         tx.cluster_insert(row, ports).await?;
         Ok(operation)
     }
@@ -203,7 +201,7 @@ impl Orchestrator {
             .get(&row.network_type)
             .map_err(Error::internal)?;
         revert_amendments(tx, &mut row, network.as_ref()).await?;
-        let generation = next_generation(
+        next_generation(
             &mut row,
             ClusterState::Resetting,
             format!("resetting: {}", cause.reason),
@@ -214,14 +212,12 @@ impl Orchestrator {
         let operation = self
             .operation_on(
                 tx,
-                &row,
+                &mut row,
                 OperationKind::ClusterReset,
-                generation,
                 Arguments::default(),
                 cause,
             )
             .await?;
-        row.operation_id = Some(operation.id);
         tx.cluster_save(row).await?;
         Ok((operation, superseded))
     }
@@ -234,7 +230,6 @@ impl Orchestrator {
         cause: &Cause,
     ) -> Result<(OperationRow, Option<Uuid>)> {
         let superseded = supersede(tx, &row, OperationKind::ClusterDelete).await?;
-        let generation = u32::try_from(row.generation).map_err(Error::internal)?;
         row.state = EnumColumn(ClusterState::Deleting);
         row.health = EnumColumn(HealthState::Unknown);
         row.health_reason = "deleting".to_owned();
@@ -242,14 +237,12 @@ impl Orchestrator {
         let operation = self
             .operation_on(
                 tx,
-                &row,
+                &mut row,
                 OperationKind::ClusterDelete,
-                generation,
                 Arguments::default(),
                 cause,
             )
             .await?;
-        row.operation_id = Some(operation.id);
         tx.cluster_save(row).await?;
         Ok((operation, superseded))
     }
@@ -264,25 +257,23 @@ impl Orchestrator {
         cause: &Cause,
     ) -> Result<(OperationRow, Option<Uuid>)> {
         let superseded = supersede(tx, &row, kind).await?;
-        let generation = u32::try_from(row.generation).map_err(Error::internal)?;
-        let operation = self
-            .operation_on(tx, &row, kind, generation, arguments, cause)
-            .await?;
-        row.operation_id = Some(operation.id);
+        let operation = self.operation_on(tx, &mut row, kind, arguments, cause).await?;
         tx.cluster_save(row).await?;
         Ok((operation, superseded))
     }
 
+    /// Inserts an operation on the present generation of a cluster, and names it in the cluster, which the
+    /// caller saves.
     pub(crate) async fn operation_on(
         &self,
         tx: &mut Tx,
-        row: &ClusterRow,
+        row: &mut ClusterRow,
         kind: OperationKind,
-        generation: u32,
         arguments: Arguments,
         cause: &Cause,
     ) -> Result<OperationRow> {
         let now = Timestamp::now();
+        let generation = u32::try_from(row.generation).map_err(Error::internal)?;
         let new = NewOperation {
             kind,
             host_id: row.host_id,
@@ -305,7 +296,9 @@ impl Orchestrator {
             now,
         )
         .await?;
-        Ok(tx.operation_insert(new, now).await?)
+        let operation = tx.operation_insert(new, now).await?;
+        row.operation_id = Some(operation.id);
+        Ok(operation)
     }
 
     /// Accepts an operation on a host itself.
@@ -354,7 +347,7 @@ impl Orchestrator {
 }
 
 /// Turns a row into the next generation of its cluster, with nothing created yet.
-pub(crate) fn next_generation(row: &mut ClusterRow, state: ClusterState, reason: String) -> Result<u32> {
+pub(crate) fn next_generation(row: &mut ClusterRow, state: ClusterState, reason: String) -> Result<()> {
     row.generation += 1;
     let generation = u32::try_from(row.generation).map_err(Error::internal)?;
     row.chain_id = chain_id(row.id, generation);
@@ -367,7 +360,7 @@ pub(crate) fn next_generation(row: &mut ClusterRow, state: ClusterState, reason:
     row.proof = None;
     row.ready_at = None;
     row.stopped_nodes = Json(BTreeSet::new());
-    Ok(generation)
+    Ok(())
 }
 
 /// Returns `true` if a host offers its free clusters.

@@ -113,18 +113,15 @@ impl Orchestrator {
             row.created_with = Some(Json(created_with));
         }
         resize(&mut row, &requirements)?;
-        let generation = number(row.generation);
         let operation = self
             .operation_on(
                 tx,
-                &row,
+                &mut row,
                 OperationKind::ClusterAmend,
-                generation,
                 Arguments::default(),
                 cause,
             )
             .await?;
-        row.operation_id = Some(operation.id);
         tx.cluster_save(row).await?;
         Ok((operation, superseded))
     }
