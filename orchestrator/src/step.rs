@@ -8,7 +8,7 @@ use crate::{
     step_deadline::{Backoff, StepDeadline},
 };
 use chainpool_agent::{
-    ClusterId, ClusterKey, ClusterSpec, ImageRef, Incarnation, NodeName, Observation, Power, Scope,
+    ClusterId, ClusterKey, ClusterSpec, ImageRef, Incarnation, NodeName, NodeSpec, Observation, Power, Scope,
 };
 use chainpool_api::{HealthState, HostState, OperationKind, OperationState, Timestamp};
 use chainpool_networks::{History, InitError, NetworkType, Nodes, StallTracker};
@@ -352,22 +352,10 @@ impl Orchestrator {
         cancel: &CancellationToken,
     ) -> Result<(), StepError> {
         let context = self.context(operation).await?;
-        let opened = self
-            .store()
-            .read()
-            .revision_opened(self.store().master(), context.cluster.id, context.key.generation)
-            .await?;
-        let missing = || {
-            Error::internal(format!(
-                "the spec of cluster {} has no node {name}",
-                context.cluster.name
-            ))
-        };
-        let (spec, images) = opened.ok_or_else(missing)?;
-        let node = spec.node(name).ok_or_else(missing)?;
+        let (node, image) = self.process_of(&context, name, ClusterSpec::node).await?;
         let _permit = permit(&context.host.permits, cancel).await?;
-        let image = match images.get(name.as_str()) {
-            Some(image) => image.clone(),
+        let image = match image {
+            Some(image) => image,
             // Never created, because its image is missing: there is nothing to stop.
             None if matches!(power, Power::Off) => return Ok(()),
             None => image_of(&context, &node.images).await?,
@@ -375,7 +363,7 @@ impl Orchestrator {
         Ok(context
             .host
             .agent
-            .ensure_node(&context.key, node, &image, power)
+            .ensure_node(&context.key, &node, &image, power)
             .await?)
     }
 
@@ -388,25 +376,31 @@ impl Orchestrator {
         cancel: &CancellationToken,
     ) -> Result<(), StepError> {
         let context = self.context(operation).await?;
-        let opened = self
-            .store()
-            .read()
-            .revision_opened(self.store().master(), context.cluster.id, context.key.generation)
-            .await?;
-        let missing = || {
-            Error::internal(format!(
-                "the spec of cluster {} has no job {name}",
-                context.cluster.name
-            ))
-        };
-        let (spec, images) = opened.ok_or_else(missing)?;
-        let job = spec.job(name).ok_or_else(missing)?;
+        let (job, image) = self.process_of(&context, name, ClusterSpec::job).await?;
         let _permit = permit(&context.host.permits, cancel).await?;
-        let image = match images.get(name.as_str()) {
-            Some(image) => image.clone(),
+        let image = match image {
+            Some(image) => image,
             None => image_of(&context, &job.images).await?,
         };
-        Ok(context.host.agent.ensure_job(&context.key, job, &image).await?)
+        Ok(context.host.agent.ensure_job(&context.key, &job, &image).await?)
+    }
+
+    /// The spec of a node or job with its secrets, and its pinned image, if any.
+    async fn process_of(
+        &self,
+        context: &StepContext,
+        name: &NodeName,
+        find: for<'a> fn(&'a ClusterSpec, &NodeName) -> Option<&'a NodeSpec>,
+    ) -> Result<(NodeSpec, Option<ImageRef>), StepError> {
+        let (cluster, generation) = (&context.cluster, context.key.generation);
+        let read = self.store().read();
+        let opened = read
+            .revision_opened(self.store().master(), cluster.id, generation)
+            .await?;
+        let missing = || Error::internal(format!("the spec of cluster {} has no {name}", cluster.name));
+        let (spec, mut images) = opened.ok_or_else(missing)?;
+        let process = find(&spec, name).ok_or_else(missing)?.clone();
+        Ok((process, images.remove(name.as_str())))
     }
 
     async fn step_answer(
