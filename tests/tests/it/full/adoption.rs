@@ -6,7 +6,7 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use chainpool_api::{Bundle, Cluster, ClusterState, HealthState, Lease, Operation, Page};
-use chainpool_tests::{Bed, Engine, Options, RecordedPool, ResourceLock, within};
+use chainpool_tests::{Bed, Engine, Options, RecordedLease, RecordedPool, ResourceLock, within};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::atomic::{AtomicU64, Ordering},
@@ -34,6 +34,38 @@ async fn commit_repeatedly(bundle: &Bundle, committed: &AtomicU64) -> Result<()>
             .with_context(|| format!("after {count} commits"))?;
         committed.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// Leases keep their holders, and bundles their endpoints and identities.
+async fn keeps_leases(bed: &Bed, leases: &[RecordedLease]) -> Result<()> {
+    for recorded in leases {
+        let lease: Lease = bed.api.get(&format!("/leases/{}", recorded.lease.id)).await?;
+        ensure!(
+            lease.holder == recorded.lease.holder && lease.cluster_id == recorded.lease.cluster_id,
+            "{lease:?}"
+        );
+        let bundle: Bundle = bed.api.get(&format!("/leases/{}/bundle", lease.id)).await?;
+        ensure!(
+            bundle.chain_id == recorded.bundle.chain_id && bundle.nodes.len() == recorded.bundle.nodes.len(),
+            "{bundle:?}"
+        );
+        for (now, then) in bundle.nodes.iter().zip(&recorded.bundle.nodes) {
+            ensure!(
+                now.name == then.name && now.identities == then.identities && now.endpoints == then.endpoints,
+                "{now:?} {then:?}"
+            );
+        }
+        let identities = |bundle: &Bundle| -> BTreeMap<String, String> {
+            let of_msp = bundle.files.iter().filter(|(name, _)| name.contains("/msp/"));
+            of_msp.map(|(name, text)| (name.clone(), text.clone())).collect()
+        };
+        ensure!(
+            identities(&bundle) == identities(&recorded.bundle),
+            "the bundle of {} has other keys or certificates",
+            lease.cluster
+        );
+    }
+    Ok(())
 }
 
 async fn adopts(commit_of_version: &str) -> Result<()> {
@@ -114,34 +146,7 @@ async fn adopts(commit_of_version: &str) -> Result<()> {
         BTreeSet::from(["host_create", "cluster_create", "lease_apply", "cluster_repair"].map(String::from));
     ensure!(kinds.is_subset(&harmless), "{kinds:?}");
 
-    // Leases keep their holders, and bundles their endpoints and identities.
-    for recorded in &leases {
-        let lease: Lease = bed.api.get(&format!("/leases/{}", recorded.lease.id)).await?;
-        ensure!(
-            lease.holder == recorded.lease.holder && lease.cluster_id == recorded.lease.cluster_id,
-            "{lease:?}"
-        );
-        let bundle: Bundle = bed.api.get(&format!("/leases/{}/bundle", lease.id)).await?;
-        ensure!(
-            bundle.chain_id == recorded.bundle.chain_id && bundle.nodes.len() == recorded.bundle.nodes.len(),
-            "{bundle:?}"
-        );
-        for (now, then) in bundle.nodes.iter().zip(&recorded.bundle.nodes) {
-            ensure!(
-                now.name == then.name && now.identities == then.identities && now.endpoints == then.endpoints,
-                "{now:?} {then:?}"
-            );
-        }
-        let identities = |bundle: &Bundle| -> BTreeMap<String, String> {
-            let of_msp = bundle.files.iter().filter(|(name, _)| name.contains("/msp/"));
-            of_msp.map(|(name, text)| (name.clone(), text.clone())).collect()
-        };
-        ensure!(
-            identities(&bundle) == identities(&recorded.bundle),
-            "the bundle of {} has other keys or certificates",
-            lease.cluster
-        );
-    }
+    keeps_leases(&bed, &leases).await?;
     ensure!(
         read(&ledger.bundle, 1, "recorded").await?.as_deref() == Some("yes"),
         "the value committed before the recording is missing"
