@@ -200,7 +200,7 @@ impl<'b> Fixture<'b> {
             .node_state(key.generation, &node.name))
     }
 
-    pub(crate) async fn eventually_is(
+    pub(crate) async fn wait_for_state(
         &self,
         key: &ClusterKey,
         node: &NodeSpec,

@@ -41,7 +41,7 @@ pub(crate) async fn a_start_failure_reports_its_reason(fixture: &Fixture<'_>) ->
     let exiting = node("v2", "exit 7");
     fixture.ensure(&key, &exiting, &RUN).await?;
     fixture
-        .eventually_is(&key, &exiting, NodeState::Exited(7))
+        .wait_for_state(&key, &exiting, NodeState::Exited(7))
         .await?;
     fixture.agent.drop_cluster(key.cluster, 1).await?;
     Ok(())

@@ -86,7 +86,7 @@ pub(crate) async fn an_unavailable_api_does_not_block_the_next_generation(
         "a claim is left"
     );
     fixture.start(&next, &node).await?;
-    fixture.eventually_is(&next, &node, NodeState::Running).await?;
+    fixture.wait_for_state(&next, &node, NodeState::Running).await?;
     fixture.delete_api(&broken).await?;
     // Kubernetes retries the deletion with a backoff of up to a minute.
     eventually_within(
