@@ -262,6 +262,7 @@ fn table(hosts: &[Host]) -> String {
     output::table(&head, rows.collect())
 }
 
+#[expect(clippy::too_many_lines, reason = "one row per field")]
 fn details(host: &Host) -> String {
     let state = if host.reason.is_empty() {
         host.state.to_string()

@@ -43,6 +43,7 @@ pub(crate) async fn resume(client: &Client, args: &ResumeArgs) -> Result<()> {
     Ok(())
 }
 
+#[expect(clippy::too_many_lines, reason = "one row per field")]
 fn text(status: &Status) -> String {
     let Status {
         ok,

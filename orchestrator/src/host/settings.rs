@@ -169,6 +169,7 @@ impl Orchestrator {
 }
 
 /// Validates each setting alone; returns the errors by field.
+#[expect(clippy::too_many_lines, reason = "one check per setting")]
 fn setting_errors(
     settings: &HostSettings,
     capacity: u32,

@@ -29,6 +29,7 @@ async fn echoes(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<bool>
     ))
 }
 
+#[expect(clippy::too_many_lines, reason = "one cluster through its whole life")]
 pub(crate) async fn two_nodes_run_and_are_removed_completely(fixture: &Fixture<'_>) -> Result<()> {
     let (key, published) = (key(), port());
     let reach = |other: &str| {

@@ -462,6 +462,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one table of cases")]
     fn each_invalid_value_is_an_error_with_the_rule() {
         let long = "c".repeat(250);
         let cases = [

@@ -104,6 +104,7 @@ fn assess_by(consensus: Consensus, evidence: &Evidence, history: &History) -> (H
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 fn available_nodes_determine_the_verdict() {
     type Case<'a> = (&'a [&'a str], &'a [&'a [&'a str]], HealthState, &'a str);
     let two: &[&[&str]] = &[&["ok"], &["ok"]];

@@ -315,6 +315,7 @@ async fn nodes_that_stall_during_an_amendment_are_restarted() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one network through its whole life")]
 async fn an_amendment_rejects_immutable_parameters_and_resumes_after_a_failure() -> Result<()> {
     let bed = Bed::start(Options {
         capacity: 1,

@@ -19,6 +19,7 @@ fn evidence(cluster: &Cluster, node: &str) -> Result<NodeEvidence> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one network through its whole life")]
 async fn identities_enrolled_at_a_fabric_ca_transact_and_enrolment_fails_while_it_is_down() -> Result<()> {
     let bed = Bed::start(Options {
         capacity: 1,
