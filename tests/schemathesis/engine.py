@@ -1,6 +1,6 @@
-"""A Docker engine that makes nothing, on a unix socket: hosts can be registered on it, their clusters exist and fail.
+"""A Docker engine that creates nothing, on a Unix socket: hosts can be registered, and their clusters fail.
 
-Schemathesis and the generated clients run a server with it, so that no real network comes and goes with a random request.
+The server of schemathesis and of the generated clients uses it, so that random requests create no real networks.
 
     python engine.py SOCKET
 """
@@ -14,11 +14,11 @@ import sys
 import threading
 import time
 
-NOTHING = {"message": "this engine makes nothing"}
+NOTHING = {"message": "this engine creates nothing"}
 
 
 def answer(path):
-    """What GET of this path answers."""
+    """The response to GET of a path."""
     if path == "/version":
         return {"Version": "28.0.0", "ApiVersion": "1.48", "MinAPIVersion": "1.24", "Arch": "amd64", "Os": "linux"}
     if path == "/info":
@@ -86,9 +86,14 @@ class Engine(http.server.BaseHTTPRequestHandler):
 class Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
 
+    def handle_error(self, request, client_address):
+        """Reports an error, unless the client closed its connection early."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
 
 if __name__ == "__main__":
-    # The script that started it may be killed: then nobody needs it any more.
+    # Stop with the script that started it, even if that was killed.
     parent = os.getppid()
     server = Server(sys.argv[1], Engine)
     threading.Thread(target=server.serve_forever, daemon=True).start()
