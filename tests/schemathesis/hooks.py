@@ -1,4 +1,4 @@
-"""What scripts/schemathesis.sh adds to schemathesis: who asks, what must stay on this machine, and the rules that a schema cannot say."""
+"""Hooks of scripts/schemathesis.sh: callers, limits that keep requests on this machine, and rules that a schema cannot state."""
 
 import json
 import os
@@ -12,7 +12,7 @@ SERVER = os.environ["CHAINPOOL_SERVER"]
 ROLE = os.environ["CHAINPOOL_ROLE"]
 USED = Path(os.environ["CHAINPOOL_RULES_USED"])
 LOCAL_ADMIN = {"Authorization": "Bearer " + os.environ["CHAINPOOL_TOKEN"]}
-# What stays when the resource above it is gone, and why.
+# Resources that outlive their parent, with the reason.
 KEPT = {"GET /api/v1/clusters/{cluster}/health": "the history of a cluster outlives it"}
 RULES = json.loads((Path(__file__).parent / "rules.json").read_text())
 
@@ -36,7 +36,7 @@ LOCAL_ADMIN_TOKEN = names_of("tokens", "this machine")
 
 
 class Caller:
-    """An account of the role with a token. Requests may end either, by right; then there is another one."""
+    """An account of the role with a token. Requests may delete either one; then a new one is created."""
 
     def __init__(self):
         self.number = 0
@@ -75,7 +75,7 @@ def before_call(context, case, kwargs):
         named["token"] = "00000000-0000-7000-8000-000000000000"
     if named.get("account") in LOCAL_ADMIN_ACCOUNT:
         named["account"] = "nobody"
-    # The network of the run ends on this machine anyway; this way hosts are also found here. What is no address stays none.
+    # The run has no network beyond this machine. With this engine, hosts can still be registered. Invalid addresses stay invalid.
     if case.operation.label in ("POST /api/v1/hosts", "PATCH /api/v1/hosts/{host}") and isinstance(case.body, dict):
         address = case.body.get("address")
         if isinstance(address, str) and re.fullmatch(r"(unix|tcp|https)://.+", address):
@@ -100,7 +100,7 @@ def matches(rule, label, response, problem):
 
 @schemathesis.hook
 def filter_failure(context, failure, case, response):
-    """Keeps a failure unless a rule says that this request may be refused in this way, or that what it found is kept."""
+    """Drops a failure if a rule allows the rejection, or if the resource outlives its parent."""
     if type(failure).__name__ == "UseAfterFree":
         return case.operation.label not in KEPT
     if type(failure).__name__ not in ("RejectedPositiveData", "ServerError"):

@@ -1,4 +1,4 @@
-"""Prints how often each rule of rules.json was applied. A code that docs/operations.md does not document is an error."""
+"""Prints the number of applications of each rule in rules.json. A code without documentation in docs/operations.md is an error."""
 
 import collections
 import json

@@ -102,7 +102,7 @@ fn pieces(path: &str, text: &str) -> Vec<Piece> {
     {
         return of_rust(text);
     }
-    let marks = |c: char| c.is_whitespace() || "#|*->/<!".contains(c);
+    let marks = |c: char| c.is_whitespace() || "#|*->/<!\"".contains(c);
     text.lines()
         .enumerate()
         .map(|(at, line)| (at + 1, line.trim_matches(marks).to_owned()))
@@ -122,6 +122,10 @@ fn texts_use_the_words_of_the_field() -> Result<()> {
         "*.css",
         "*.toml",
         "*.conf",
+        "*.py",
+        "*.go",
+        "*.java",
+        "*.mjs",
         "*Makefile",
         "*Dockerfile",
     ];

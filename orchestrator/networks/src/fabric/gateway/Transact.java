@@ -16,7 +16,7 @@ import org.hyperledger.fabric.client.identity.Signers;
 import org.hyperledger.fabric.client.identity.X509Identity;
 
 /**
- * A transaction through the gateway of an organisation's peer, configured by the files of the bundle alone.
+ * Submits a transaction through the gateway of an organisation's peer, with the files of the bundle.
  *
  * <pre>
  * mvn -q compile exec:java                          commits through the first organisation, reads through the last
@@ -80,7 +80,7 @@ public final class Transact {
                 .evaluateOptions(options -> options.withDeadlineAfter(5, TimeUnit.SECONDS))
                 .endorseOptions(options -> options.withDeadlineAfter(15, TimeUnit.SECONDS))
                 .submitOptions(options -> options.withDeadlineAfter(5, TimeUnit.SECONDS))
-                // A transaction that was taken may still be lost, when the orderers elect another leader: without a limit one waits for ever.
+                // An accepted transaction may still be lost when the orderers elect another leader. The timeout ends the wait.
                 .commitStatusOptions(options -> options.withDeadlineAfter(commitSeconds, TimeUnit.SECONDS));
         try (Gateway gateway = builder.connect()) {
             return use.of(gateway.getNetwork(channel).getContract(chaincode));

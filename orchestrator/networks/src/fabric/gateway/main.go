@@ -1,4 +1,4 @@
-// A transaction through the gateway of an organisation's peer, configured by the files of the bundle alone.
+// Submits a transaction through the gateway of an organisation's peer, with the files of the bundle.
 //
 //	go run .                                          commits through the first organisation, reads through the last
 //	go run . ORGANISATION submit FUNCTION [ARGUMENT…]
@@ -45,7 +45,7 @@ type profile struct {
 func main() {
 	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		// What the peers and orderers themselves said.
+		// The messages of the peers and orderers.
 		for _, detail := range status.Convert(err).Details() {
 			if said, ok := detail.(*protos.ErrorDetail); ok {
 				fmt.Fprintf(os.Stderr, "%s (%s): %s\n", said.GetAddress(), said.GetMspId(), said.GetMessage())
@@ -115,7 +115,7 @@ func withGateway(net network, organisation string, use func(*client.Gateway) err
 	if err != nil {
 		return err
 	}
-	// A transaction that was taken may still be lost, when the orderers elect another leader: without a limit one waits for ever.
+	// An accepted transaction may still be lost when the orderers elect another leader. The timeout ends the wait.
 	gateway, err := client.Connect(id, client.WithSign(sign), client.WithClientConnection(connection),
 		client.WithEvaluateTimeout(5*time.Second), client.WithEndorseTimeout(15*time.Second), client.WithSubmitTimeout(5*time.Second),
 		client.WithCommitStatusTimeout(time.Duration(net.CommitSeconds)*time.Second))
@@ -126,7 +126,7 @@ func withGateway(net network, organisation string, use func(*client.Gateway) err
 	return use(gateway)
 }
 
-// The organisation's user, or whom the variable IDENTITY names.
+// The organisation's user, or the identity in the variable IDENTITY.
 func user(organisation, msp string) (*identity.X509Identity, identity.Sign, error) {
 	who := os.Getenv("IDENTITY")
 	if who == "" {

@@ -1,4 +1,4 @@
-// A transaction through the gateway of an organisation's peer, configured by the files of the bundle alone.
+// Submits a transaction through the gateway of an organisation's peer, with the files of the bundle.
 //
 //   node transact.mjs                                          commits through the first organisation, reads through the last
 //   node transact.mjs ORGANISATION submit FUNCTION [ARGUMENT…]
@@ -13,7 +13,7 @@ const file = (path) => readFileSync(new URL(path, bundle));
 const json = (path) => JSON.parse(file(path).toString());
 const network = json('network.json');
 
-// Whose folder in the organisation's has the certificate and the key to sign with.
+// The identity that signs: its folder holds the certificate and the key.
 const who = process.env.IDENTITY || 'user';
 
 const within = (seconds) => () => ({ deadline: Date.now() + seconds * 1000 });
@@ -35,7 +35,7 @@ async function withGateway(organisation, use) {
     evaluateOptions: within(5),
     endorseOptions: within(15),
     submitOptions: within(5),
-    // A transaction that was taken may still be lost, when the orderers elect another leader: without a limit one waits for ever.
+    // An accepted transaction may still be lost when the orderers elect another leader. The timeout ends the wait.
     commitStatusOptions: within(network.commitSeconds),
   });
   try {
@@ -56,7 +56,7 @@ async function transact(organisation, verb, name, ...args) {
   console.log(`${organisation} ${verb} ${[name, ...args].join(' ')}: ${new TextDecoder().decode(answer)}`);
 }
 
-// What the peers and orderers themselves said.
+// The messages of the peers and orderers.
 process.on('uncaughtException', (error) => {
   console.error(error.message);
   for (const { address, mspId, message } of Array.isArray(error.details) ? error.details : []) console.error(`${address} (${mspId}): ${message}`);
