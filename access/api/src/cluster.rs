@@ -1,6 +1,6 @@
 //! Clusters: one blockchain network each.
 
-use crate::{Timestamp, text_enum::text_enum};
+use crate::{ProcessState, Timestamp, text_enum::text_enum};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
@@ -102,7 +102,8 @@ pub struct ChannelEvidence {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct NodeEvidence {
     /// Process state as the platform reports it: `running`, `paused`, `exited 137`, `absent` …
-    pub process: String,
+    #[schema(value_type = String)]
+    pub process: ProcessState,
     /// `true` if the node responded and is not stalled.
     pub answers: bool,
     /// Reason, if `answers` is `false`.

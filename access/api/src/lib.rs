@@ -11,6 +11,8 @@ mod lease;
 mod network;
 mod operation;
 mod problem;
+mod process;
+mod progress;
 mod status;
 mod text_enum;
 mod time;
@@ -31,6 +33,8 @@ pub use lease::{Apply, Bundle, BundleNode, Lease, LeaseFilter, LeaseState, Renew
 pub use network::{NetworkType, Parameter, ParameterKind, Preset};
 pub use operation::{Operation, OperationFilter, OperationKind, OperationState, Step, StepState};
 pub use problem::Problem;
+pub use process::ProcessState;
+pub use progress::Progress;
 pub use status::{Counts, DatabaseStatus, HostStatus, Status, WatchdogStatus};
 pub use text_enum::UnknownValue;
 pub use time::Timestamp;

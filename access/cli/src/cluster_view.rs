@@ -198,10 +198,7 @@ fn node_row(node: &Node) -> Vec<String> {
         endpoints,
         evidence,
     } = node;
-    let unobserved = NodeEvidence {
-        process: "unknown".into(),
-        ..NodeEvidence::default()
-    };
+    let unobserved = NodeEvidence::default();
     let NodeEvidence {
         process,
         answers,
@@ -238,7 +235,7 @@ fn node_row(node: &Node) -> Vec<String> {
         .map_or_else(|| name.clone(), |machine| format!("{name} on {machine}"));
     vec![
         name,
-        process.clone(),
+        process.to_string(),
         answers,
         maybe(height.as_ref()),
         maybe_when(*block_at),

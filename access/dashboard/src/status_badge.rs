@@ -5,7 +5,7 @@
     reason = "templates pass every value by reference"
 )]
 
-use chainpool_api as api;
+use chainpool_api::{self as api, ProcessState};
 
 /// A shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,8 +147,8 @@ pub(crate) fn lease(state: &api::LeaseState) -> StatusBadge {
 
 /// A node, by its last observation.
 pub(crate) fn node(evidence: &api::NodeEvidence) -> StatusBadge {
-    let indicator = match evidence.process.as_str() {
-        "running"
+    let indicator = match &evidence.process {
+        ProcessState::Running
             if evidence.answers
                 && evidence.catching_up != Some(true)
                 && evidence.unable.is_none()
@@ -156,18 +156,15 @@ pub(crate) fn node(evidence: &api::NodeEvidence) -> StatusBadge {
         {
             Indicator::Healthy
         }
-        "running" => Indicator::Degraded,
-        "created" | "restarting" => Indicator::Working,
-        "" | "unknown" => Indicator::Unknown,
+        ProcessState::Running => Indicator::Degraded,
+        ProcessState::Created => Indicator::Working,
+        ProcessState::Changing(how) if how == "restarting" => Indicator::Working,
+        ProcessState::Unknown => Indicator::Unknown,
         _ => Indicator::Broken,
     };
     badge(
         indicator,
-        if evidence.process.is_empty() {
-            "unknown"
-        } else {
-            evidence.process.as_str()
-        },
+        evidence.process.to_string(),
     )
 }
 
@@ -246,7 +243,7 @@ mod tests {
     #[test]
     fn a_running_but_unresponsive_node_is_degraded() {
         let unresponsive = api::NodeEvidence {
-            process: "running".into(),
+            process: ProcessState::Running,
             ..api::NodeEvidence::default()
         };
         assert_eq!(node(&unresponsive).indicator, Indicator::Degraded);
@@ -266,7 +263,7 @@ mod tests {
         };
         assert_eq!(node(&closed).indicator, Indicator::Degraded);
         let dead = api::NodeEvidence {
-            process: "exited 137".into(),
+            process: ProcessState::Exited(137),
             ..api::NodeEvidence::default()
         };
         assert_eq!(node(&dead).indicator, Indicator::Broken);

@@ -19,7 +19,7 @@ group! {
         /// Repair and reset of clusters.
         pub repair: Repair = Repair::default(),
         /// Hosts that reconnect or are slow to report their state.
-        pub host: Host = Host::default(),
+        pub host: HostRules = HostRules::default(),
         /// Nodes that exit again and again.
         pub crash_loop: CrashLoop = CrashLoop::default(),
         /// Clusters of the type `cometbft`.
@@ -103,7 +103,7 @@ group! {
 
 group! {
     /// Hosts that reconnect or are slow to report their state.
-    pub struct Host {
+    pub struct HostRules {
         /// After a host reconnected, or was first assessed by this process, no cluster there is reset for this
         /// long.
         pub settle: Duration = s(20),

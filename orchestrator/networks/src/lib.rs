@@ -14,6 +14,7 @@ mod shell;
 mod stall_tracker;
 
 pub use nodes::{Nodes, NodesError};
+pub use process_state::process_state;
 pub use registry::{Registry, UnknownNetworkType};
 pub use stall_tracker::StallTracker;
 

@@ -1,15 +1,16 @@
-//! Process states as evidence shows them.
+//! Process states of the agents as the API's.
 
 use chainpool_agent::NodeState;
+use chainpool_api::ProcessState;
 
-/// Process state as reported by the platform.
-pub(crate) fn text(state: &NodeState) -> String {
+/// The public process state of a node.
+pub fn process_state(state: &NodeState) -> ProcessState {
     match state {
-        NodeState::Created => "created".to_owned(),
-        NodeState::Running => "running".to_owned(),
-        NodeState::Paused => "paused".to_owned(),
-        NodeState::Exited(code) => format!("exited {code}"),
-        NodeState::Changing(how) => how.clone(),
-        NodeState::Absent => "absent".to_owned(),
+        NodeState::Created => ProcessState::Created,
+        NodeState::Running => ProcessState::Running,
+        NodeState::Paused => ProcessState::Paused,
+        NodeState::Exited(code) => ProcessState::Exited(*code),
+        NodeState::Changing(how) => ProcessState::Changing(how.clone()),
+        NodeState::Absent => ProcessState::Absent,
     }
 }

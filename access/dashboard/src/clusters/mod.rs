@@ -176,7 +176,7 @@ struct ClusterPage {
 fn runs(node: &api::Node) -> bool {
     node.evidence
         .as_ref()
-        .is_some_and(|evidence| matches!(evidence.process.as_str(), "running" | "restarting" | "paused"))
+        .is_some_and(|evidence| evidence.process.has_started())
 }
 
 /// One cluster.

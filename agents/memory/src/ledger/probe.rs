@@ -7,7 +7,7 @@ use super::{
 };
 use chainpool_agent::{ByteStream, NodeName, NodeState, Observation};
 use chainpool_api::{Evidence, NodeEvidence};
-use chainpool_networks::Nodes;
+use chainpool_networks::{Nodes, process_state};
 use futures::future::join_all;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -50,18 +50,6 @@ async fn answer(stream: ByteStream, request: &Request) -> std::io::Result<Answer
     Ok(serde_json::from_str(&line)?)
 }
 
-/// A process state as text.
-fn state_text(state: &NodeState) -> String {
-    match state {
-        NodeState::Created => "created".to_owned(),
-        NodeState::Running => "running".to_owned(),
-        NodeState::Paused => "paused".to_owned(),
-        NodeState::Exited(code) => format!("exited {code}"),
-        NodeState::Changing(how) => how.clone(),
-        NodeState::Absent => "absent".to_owned(),
-    }
-}
-
 /// Probes the running nodes.
 pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
     let facts = Facts::read(&nodes.spec);
@@ -73,7 +61,7 @@ pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
         } else {
             None
         };
-        (spec.name.clone(), state_text(&state), answer)
+        (spec.name.clone(), process_state(&state), answer)
     }));
     let mut evidence = Evidence::default();
     let mut heights: BTreeMap<NodeName, u64> = BTreeMap::new();

@@ -1,7 +1,7 @@
 //! Health verdicts from evidence. Pure. Reasons contain no figure that changes between probes.
 
 use super::{chain::is_quorum, render::Parameters};
-use chainpool_api::{Evidence, HealthState, Timestamp};
+use chainpool_api::{Evidence, HealthState, ProcessState, Timestamp};
 use chainpool_health::{CometBft, millis};
 use chainpool_networks::{History, Verdict};
 
@@ -36,8 +36,8 @@ fn assess(
             "nodes have different blocks at the same height".to_owned(),
         );
     }
-    let absent = missing.iter().map(|(name, node)| match node.process.as_str() {
-        "running" => format!("{name} runs and does not answer"),
+    let absent = missing.iter().map(|(name, node)| match &node.process {
+        ProcessState::Running => format!("{name} runs and does not answer"),
         process => format!("{name} {process}"),
     });
     let absent = format!(

@@ -58,7 +58,7 @@ pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
                 NodeState::Running => Some(ask(nodes, model, name).await),
                 _ => None,
             };
-            (name, process_state::text(&state), answer)
+            (name, process_state(&state), answer)
         }
     }))
     .await;

@@ -4,7 +4,7 @@
 
 use super::parameters::Parameters;
 use crate::{History, Verdict, ledger_regression_reason};
-use chainpool_api::{Evidence, HealthState, NodeEvidence, Timestamp};
+use chainpool_api::{Evidence, HealthState, NodeEvidence, ProcessState, Timestamp};
 use chainpool_health::{CometBft, millis};
 
 /// Assesses evidence together with the history. The most severe finding decides.
@@ -239,8 +239,8 @@ impl<'a> Findings<'a> {
 
 /// Unavailable nodes with their process states.
 fn node_list(nodes: &[(&str, &NodeEvidence)]) -> String {
-    let of = |(name, node): &(&str, &NodeEvidence)| match node.process.as_str() {
-        "running" => format!("{name} is running but unresponsive"),
+    let of = |(name, node): &(&str, &NodeEvidence)| match &node.process {
+        ProcessState::Running => format!("{name} is running but unresponsive"),
         process => format!("{name} {process}"),
     };
     nodes.iter().map(of).collect::<Vec<_>>().join(", ")

@@ -16,9 +16,9 @@ fn node(word: &str) -> NodeEvidence {
     let answers = matches!(word, "ok" | "behind" | "alone");
     NodeEvidence {
         process: if answers || word == "unresponsive" {
-            "running".to_owned()
+            ProcessState::Running
         } else {
-            word.to_owned()
+            word.parse().expect("any text is a state")
         },
         answers,
         silent: (word == "unresponsive").then(|| "no answer within 2 s".to_owned()),

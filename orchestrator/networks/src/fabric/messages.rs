@@ -1,13 +1,13 @@
 //! Texts of verdict reasons.
 
 use super::consensus::Consensus;
-use chainpool_api::NodeEvidence;
+use chainpool_api::{NodeEvidence, ProcessState};
 
 /// An unavailable node with its process state.
 pub(super) fn node(name: &str, node: &NodeEvidence) -> String {
-    match node.process.as_str() {
-        "running" if node.stuck => format!("{name} is running but stalled"),
-        "running" => format!("{name} is running but unresponsive"),
+    match &node.process {
+        ProcessState::Running if node.stuck => format!("{name} is running but stalled"),
+        ProcessState::Running => format!("{name} is running but unresponsive"),
         process => format!("{name} {process}"),
     }
 }

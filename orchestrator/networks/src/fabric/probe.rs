@@ -73,7 +73,7 @@ pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
             NodeState::Running => Some(ask(access, name).await),
             _ => None,
         };
-        (name, process_state::text(&state), answer)
+        (name, process_state(&state), answer)
     }))
     .await;
 
@@ -363,7 +363,7 @@ fn mark_missing_databases(access: &Access, nodes: &mut BTreeMap<String, NodeEvid
         let name = database::name(peer);
         let ended = nodes
             .get(name.as_str())
-            .filter(|database| database.process != "running")
+            .filter(|database| !database.process.is_running())
             .map(|database| database.process.clone());
         if let (Some(process), Some(peer)) = (
             ended,

@@ -5,7 +5,7 @@
 
 use super::{consensus::Consensus, messages, network_model::NodeKind, parameters::Parameters};
 use crate::{History, Verdict, ledger_regression_reason};
-use chainpool_api::{ChannelEvidence, Evidence, HealthState, NodeEvidence, Timestamp};
+use chainpool_api::{ChannelEvidence, Evidence, HealthState, NodeEvidence, ProcessState, Timestamp};
 use chainpool_health::{Fabric, millis};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -214,8 +214,12 @@ impl<'a> Findings<'a> {
     /// that a channel may be new. A BFT leader is no evidence, because it does not step down without
     /// followers.
     fn is_growing(&self, history: &History, now: Timestamp) -> bool {
-        let ended =
-            |node: &Node| node.evidence.process.starts_with("exited") || node.evidence.process == "paused";
+        let ended = |node: &Node| {
+            matches!(
+                node.evidence.process,
+                ProcessState::Exited(_) | ProcessState::Paused
+            )
+        };
         let is_led =
             self.consensus.leader_steps_down() && self.channels().all(|(_, seen)| seen.leader.is_some());
         (is_led || is_recent(history.started_at, now, self.policy.start))

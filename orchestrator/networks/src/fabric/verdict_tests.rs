@@ -16,9 +16,9 @@ fn node(role: &str, organisation: Option<&str>, word: &str) -> NodeEvidence {
     let answers = matches!(word, "ok" | "behind" | "outside");
     NodeEvidence {
         process: if answers || matches!(word, "unresponsive" | "stalled") {
-            "running".to_owned()
+            ProcessState::Running
         } else {
-            word.to_owned()
+            word.parse().expect("any text is a state")
         },
         answers,
         stuck: word == "stalled",
@@ -683,7 +683,7 @@ fn new_nodes_of_an_amendment_do_not_break_the_network() {
     assert_eq!(assess(&evidence, &History::default()).0, Broken);
     evidence.channels.remove("two");
     // An orderer that has exited is not new.
-    evidence.nodes.get_mut("orderer2").expect("it is there").process = "exited 137".to_owned();
+    evidence.nodes.get_mut("orderer2").expect("it is there").process = ProcessState::Exited(137);
     assert_eq!(assess(&evidence, &History::default()).0, Broken);
 
     // The leader waits until the second one knows that it is a consenter.

@@ -1,0 +1,434 @@
+//! Health of the nodes of a cluster, and which of them only a restart helps.
+//!
+//! One tracker serves both the watchdog and the steps of a running operation.
+
+use super::input::NodeReport;
+use crate::{HealthPolicy, millis};
+use chainpool_api::{ProcessState, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Health of one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeHealth {
+    /// It runs and responds.
+    Up,
+    /// It runs and did not respond once. It is probed again before it counts as unresponsive.
+    Late {
+        /// When it first did not respond.
+        since: Timestamp,
+    },
+    /// It runs and does not respond.
+    Unresponsive {
+        /// When it first did not respond, or was last restarted.
+        since: Timestamp,
+    },
+    /// It runs and makes no progress, or blocks the others.
+    Stalled {
+        /// When it first was stalled, or was last restarted.
+        since: Timestamp,
+    },
+    /// It does not run.
+    Down {
+        /// The exit code, if its process has exited.
+        code: Option<i64>,
+    },
+    /// Its process is frozen.
+    Paused,
+    /// It was stopped on request, and nothing starts it.
+    StoppedOnPurpose,
+}
+
+impl NodeHealth {
+    /// `true` if the process runs, as far as is known.
+    pub fn runs(&self) -> bool {
+        matches!(
+            self,
+            Self::Up | Self::Late { .. } | Self::Unresponsive { .. } | Self::Stalled { .. }
+        )
+    }
+
+    /// `true` if a repair must start the node.
+    fn needs_start(&self) -> bool {
+        matches!(self, Self::Down { .. } | Self::Paused)
+    }
+}
+
+/// The nodes that have responded, so that an unresponsive one is not just starting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Responded {
+    /// All: the cluster has been ready.
+    All,
+    /// These, since the operation that starts the nodes began.
+    Only(BTreeSet<String>),
+}
+
+impl Responded {
+    fn has(&self, node: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(nodes) => nodes.contains(node),
+        }
+    }
+}
+
+/// Health of all nodes of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeTracker {
+    nodes: BTreeMap<String, NodeHealth>,
+    responded: Responded,
+    /// Restarts since the cluster was last healthy, each of one or more nodes.
+    restarts: u32,
+}
+
+impl Default for NodeTracker {
+    fn default() -> Self {
+        Self {
+            nodes: BTreeMap::new(),
+            responded: Responded::All,
+            restarts: 0,
+        }
+    }
+}
+
+/// Nodes that became responsive or unresponsive.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Transitions {
+    pub(super) reconnected: bool,
+    pub(super) disconnected: bool,
+}
+
+impl NodeTracker {
+    /// A tracker of nodes that an operation is about to start: none has responded yet.
+    pub(super) fn starting() -> Self {
+        Self {
+            responded: Responded::Only(BTreeSet::new()),
+            ..Self::default()
+        }
+    }
+
+    /// Health of each node, by name.
+    pub fn nodes(&self) -> &BTreeMap<String, NodeHealth> {
+        &self.nodes
+    }
+
+    /// Which nodes would become responsive or unresponsive with these reports.
+    pub(super) fn transitions(&self, reports: &BTreeMap<String, NodeReport>) -> Transitions {
+        let changed = |answers: bool| {
+            reports.iter().any(|(name, report)| {
+                let before = self.nodes.get(name).map(|node| *node == NodeHealth::Up);
+                report.is_up() == answers && before.is_some_and(|before| before != answers)
+            })
+        };
+        Transitions {
+            reconnected: changed(true),
+            disconnected: changed(false),
+        }
+    }
+
+    /// Takes over reports of the nodes. A running node that responded before and does not now is late; it is
+    /// unresponsive if it was late before, or if these reports are `final_word`.
+    pub(super) fn observe(
+        &mut self,
+        reports: &BTreeMap<String, NodeReport>,
+        stopped: &BTreeSet<String>,
+        final_word: bool,
+        now: Timestamp,
+    ) {
+        let mut nodes = BTreeMap::new();
+        for (name, report) in reports {
+            let before = self.nodes.get(name);
+            let health = if stopped.contains(name) {
+                NodeHealth::StoppedOnPurpose
+            } else {
+                after(before, report, final_word, now)
+            };
+            if health == NodeHealth::Up
+                && let Responded::Only(responded) = &mut self.responded
+            {
+                responded.insert(name.clone());
+            }
+            nodes.insert(name.clone(), health);
+        }
+        self.nodes = nodes;
+    }
+
+    /// Records the exit of a node's process.
+    pub(super) fn exited(&mut self, node: &str, code: i64) {
+        if let Some(health) = self.nodes.get_mut(node)
+            && *health != NodeHealth::StoppedOnPurpose
+        {
+            *health = NodeHealth::Down { code: Some(code) };
+        }
+    }
+
+    /// `true` if a node is late.
+    pub(super) fn any_late(&self) -> bool {
+        self.nodes
+            .values()
+            .any(|node| matches!(node, NodeHealth::Late { .. }))
+    }
+
+    /// `true` if every node that should run responds.
+    pub(super) fn all_up(&self) -> bool {
+        self.nodes
+            .values()
+            .all(|node| matches!(node, NodeHealth::Up | NodeHealth::StoppedOnPurpose))
+    }
+
+    /// `true` if all nodes that should run do, and some of them only respond late: the host may be busy, and a
+    /// new ledger would be no faster.
+    pub(super) fn only_slow(&self) -> bool {
+        let mut wanted = self
+            .nodes
+            .values()
+            .filter(|node| **node != NodeHealth::StoppedOnPurpose);
+        wanted.clone().all(NodeHealth::runs)
+            && wanted.any(|node| {
+                matches!(
+                    node,
+                    NodeHealth::Late { .. } | NodeHealth::Unresponsive { .. } | NodeHealth::Stalled { .. }
+                )
+            })
+    }
+
+    /// The nodes that a repair must start.
+    pub(super) fn to_start(&self) -> BTreeSet<String> {
+        self.named(NodeHealth::needs_start)
+    }
+
+    /// The nodes to restart: unresponsive or stalled beyond the limit, which counts at the earliest from
+    /// `quiet_since`, when the host had started its last node. The limit grows with each restart, because nodes
+    /// may wait for each other, and on a busy machine frequent restarts prevent progress. A node that has not
+    /// responded since an operation began to start it may still be starting.
+    pub fn overdue(&self, policy: &HealthPolicy, quiet_since: Timestamp, now: Timestamp) -> BTreeSet<String> {
+        let factor = (self.restarts + 1).min(policy.repair.node_limit_factor);
+        let elapsed = |since: Timestamp, limit: std::time::Duration| {
+            now.millis_since(since.max(quiet_since)) >= millis(limit.saturating_mul(factor))
+        };
+        let overdue = self.nodes.iter().filter(|(name, node)| match node {
+            NodeHealth::Unresponsive { since } => {
+                self.responded.has(name) && elapsed(*since, policy.repair.node_unresponsive)
+            }
+            NodeHealth::Stalled { since } => elapsed(*since, policy.repair.node_stalled),
+            _ => false,
+        });
+        overdue.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Records that nodes are restarted. All others get their full time again: they may wait for them.
+    pub fn restarted(&mut self, now: Timestamp) {
+        self.restarts = self.restarts.saturating_add(1);
+        self.count_from(now);
+    }
+
+    /// The operation that started the nodes has ended: a node that does not respond is not just starting.
+    pub(super) fn started(&mut self) {
+        self.responded = Responded::All;
+    }
+
+    /// Forgets the restarts: the cluster is healthy.
+    pub(super) fn recovered(&mut self) {
+        self.restarts = 0;
+    }
+
+    /// Forgets the restarts and how long nodes have been unresponsive or stalled.
+    pub(super) fn clear_faults(&mut self, now: Timestamp) {
+        self.restarts = 0;
+        self.count_from(now);
+    }
+
+    fn count_from(&mut self, now: Timestamp) {
+        for node in self.nodes.values_mut() {
+            match node {
+                NodeHealth::Unresponsive { since } | NodeHealth::Stalled { since } => *since = now,
+                _ => {}
+            }
+        }
+    }
+
+    /// `true` if nothing counts towards a start or restart. A late node does not count yet.
+    pub fn is_clear(&self) -> bool {
+        self.restarts == 0 && !self.any_missing()
+    }
+
+    /// `true` if a node is known not to take part.
+    pub(super) fn any_missing(&self) -> bool {
+        self.nodes.values().any(|node| {
+            !matches!(
+                node,
+                NodeHealth::Up | NodeHealth::Late { .. } | NodeHealth::StoppedOnPurpose
+            )
+        })
+    }
+
+    fn named(&self, which: fn(&NodeHealth) -> bool) -> BTreeSet<String> {
+        let found = self.nodes.iter().filter(|(_, node)| which(node));
+        found.map(|(name, _)| name.clone()).collect()
+    }
+}
+
+/// Health of a node that should run, after a report.
+fn after(before: Option<&NodeHealth>, report: &NodeReport, final_word: bool, now: Timestamp) -> NodeHealth {
+    match report.process {
+        ProcessState::Running => {}
+        ProcessState::Paused => return NodeHealth::Paused,
+        ProcessState::Exited(code) => return NodeHealth::Down { code: Some(code) },
+        ProcessState::Created
+        | ProcessState::Changing(_)
+        | ProcessState::Absent
+        | ProcessState::Unknown => return NodeHealth::Down { code: None },
+    }
+    if report.stalled {
+        let since = match before {
+            Some(NodeHealth::Stalled { since }) => *since,
+            _ => now,
+        };
+        return NodeHealth::Stalled { since };
+    }
+    if report.answers {
+        return NodeHealth::Up;
+    }
+    match before {
+        Some(NodeHealth::Late { since } | NodeHealth::Unresponsive { since }) => {
+            NodeHealth::Unresponsive { since: *since }
+        }
+        Some(NodeHealth::Up) if !final_word => NodeHealth::Late { since: now },
+        _ => NodeHealth::Unresponsive { since: now },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const NEVER: Timestamp = Timestamp(0);
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp(1_000_000).plus_seconds(seconds)
+    }
+
+    /// Reports of the nodes `a` and `b`, each `up`, `silent`, `stalled` or `exited`.
+    fn reports<const N: usize>(states: [&str; N]) -> BTreeMap<String, NodeReport> {
+        let report = |state: &str| NodeReport {
+            process: if state == "exited" {
+                ProcessState::Exited(137)
+            } else {
+                ProcessState::Running
+            },
+            answers: state == "up",
+            stalled: state == "stalled",
+        };
+        let named = ["a", "b"].into_iter().zip(states);
+        named.map(|(name, state)| (name.to_owned(), report(state))).collect()
+    }
+
+    fn observe<const N: usize>(tracker: &mut NodeTracker, seconds: i64, states: [&str; N]) {
+        tracker.observe(&reports(states), &BTreeSet::new(), true, at(seconds));
+    }
+
+    /// The overdue nodes at this time. They are restarted.
+    fn overdue<const N: usize>(tracker: &mut NodeTracker, seconds: i64, states: [&str; N]) -> Vec<String> {
+        observe(tracker, seconds, states);
+        let overdue = tracker.overdue(&HealthPolicy::default(), NEVER, at(seconds));
+        if !overdue.is_empty() {
+            tracker.restarted(at(seconds));
+        }
+        overdue.into_iter().collect()
+    }
+
+    #[test]
+    fn a_node_that_does_not_respond_once_is_late_and_then_unresponsive() {
+        let mut tracker = NodeTracker::default();
+        let none = BTreeSet::new();
+        let mut see = |seconds, state, final_word| {
+            tracker.observe(&reports([state]), &none, final_word, at(seconds));
+            tracker.nodes()["a"].clone()
+        };
+        assert_eq!(see(0, "up", false), NodeHealth::Up);
+        assert_eq!(see(2, "silent", false), NodeHealth::Late { since: at(2) });
+        assert_eq!(see(3, "up", false), NodeHealth::Up);
+        assert_eq!(see(4, "silent", false), NodeHealth::Late { since: at(4) });
+        assert_eq!(see(5, "silent", false), NodeHealth::Unresponsive { since: at(4) });
+        assert_eq!(see(6, "silent", false), NodeHealth::Unresponsive { since: at(4) });
+        assert_eq!(see(7, "stalled", false), NodeHealth::Stalled { since: at(7) });
+        assert_eq!(see(8, "exited", false), NodeHealth::Down { code: Some(137) });
+        assert_eq!(
+            see(9, "silent", false),
+            NodeHealth::Unresponsive { since: at(9) },
+            "it did not respond before"
+        );
+        assert_eq!(see(10, "up", false), NodeHealth::Up);
+        assert_eq!(see(11, "silent", true), NodeHealth::Unresponsive { since: at(11) });
+    }
+
+    #[test]
+    fn a_node_stopped_on_request_stays_so() {
+        let mut tracker = NodeTracker::default();
+        tracker.observe(&reports(["exited", "up"]), &["a".to_owned()].into(), true, at(0));
+        tracker.exited("a", 1);
+        assert_eq!(tracker.nodes()["a"], NodeHealth::StoppedOnPurpose);
+        assert!(tracker.all_up() && tracker.to_start().is_empty());
+        tracker.exited("b", 2);
+        assert_eq!(tracker.nodes()["b"], NodeHealth::Down { code: Some(2) });
+        assert_eq!(tracker.to_start(), ["b".to_owned()].into());
+    }
+
+    #[test]
+    fn time_limits_of_stalled_nodes_grow_after_each_restart() {
+        let mut tracker = NodeTracker::starting();
+        let mut at = |seconds, states: [&str; 2]| overdue(&mut tracker, seconds, states).join(" ");
+        assert_eq!(at(0, ["stalled", "stalled"]), "");
+        assert_eq!(at(10, ["stalled", "up"]), "");
+        assert_eq!(at(14, ["stalled", "stalled"]), "");
+        assert_eq!(at(15, ["stalled", "stalled"]), "a");
+        assert_eq!(
+            at(30, ["stalled", "stalled"]),
+            "",
+            "b waited for a, which needs time to start"
+        );
+        assert_eq!(at(45, ["stalled", "stalled"]), "a b");
+        assert_eq!(at(80, ["stalled", "up"]), "");
+        assert_eq!(at(90, ["stalled", "stalled"]), "a");
+        assert_eq!(at(1000, ["stalled", "up"]), "a");
+        assert_eq!(at(1059, ["stalled", "up"]), "");
+        assert_eq!(at(1060, ["stalled", "up"]), "a", "the growth is limited");
+    }
+
+    #[test]
+    fn only_nodes_that_responded_are_restarted_when_unresponsive() {
+        let mut slow = NodeTracker::starting();
+        let mut at = |seconds, state| overdue(&mut slow, seconds, [state]).len();
+        assert_eq!(
+            [0, 29, 1000].map(|seconds| at(seconds, "silent")),
+            [0, 0, 0],
+            "the start may take long"
+        );
+        assert_eq!([1001, 1002].map(|seconds| at(seconds, "up")), [0, 0]);
+        assert_eq!([1003, 1032, 1033].map(|seconds| at(seconds, "silent")), [0, 0, 1]);
+        let mut known = NodeTracker::default();
+        let mut at = |seconds, state| overdue(&mut known, seconds, [state]).len();
+        assert_eq!([0, 29, 30].map(|seconds| at(seconds, "silent")), [0, 0, 1]);
+    }
+
+    #[test]
+    fn a_new_fault_gets_its_full_time_limit() {
+        let mut tracker = NodeTracker::default();
+        let mut at = |seconds, state| overdue(&mut tracker, seconds, [state]).len();
+        assert_eq!(
+            [at(0, "silent"), at(20, "stalled"), at(34, "stalled"), at(35, "stalled")],
+            [0, 0, 0, 1]
+        );
+    }
+
+    #[test]
+    fn limits_count_from_the_last_start_of_a_node_on_the_host() {
+        let mut tracker = NodeTracker::default();
+        observe(&mut tracker, 0, ["silent"]);
+        let policy = HealthPolicy::default();
+        let limit = i64::try_from(Duration::as_secs(&policy.repair.node_unresponsive)).unwrap();
+        let overdue = |quiet, now| !tracker.overdue(&policy, at(quiet), at(now)).is_empty();
+        assert!(overdue(0, limit) && !overdue(10, limit));
+        assert!(!overdue(10, limit + 9) && overdue(10, limit + 10));
+    }
+}

@@ -1,0 +1,489 @@
+//! Availability of a host as a state machine. Pure: no I/O and no clock.
+//!
+//! A host that reconnects may start all its nodes at once. Until it has been quiet for a while, nothing there is
+//! reset. `docs/health.md` draws the machine.
+
+use crate::{HealthPolicy, millis};
+use chainpool_api::{HostState, Timestamp};
+
+/// Availability of a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostAvailability {
+    /// It responds, and has for a while.
+    Available,
+    /// It responds again, and its platform may still be starting nodes.
+    WarmingUp {
+        /// When it responded first.
+        since: Timestamp,
+        /// When the last node started there afterwards.
+        last_node_up: Option<Timestamp>,
+    },
+    /// It responds but cannot report its state, for example while managers elect a leader. Its clusters continue.
+    Busy {
+        /// When it last reported its state.
+        since: Timestamp,
+    },
+    /// It does not respond.
+    Unreachable {
+        /// Since when.
+        since: Timestamp,
+        /// Why.
+        error: String,
+    },
+    /// Nothing is changed there until an operator ends the pause.
+    Paused {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// One piece of news about a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostInput {
+    /// What is recorded: another process or an operator may have changed it.
+    Recorded {
+        /// The recorded state.
+        state: HostState,
+        /// Its reason.
+        reason: String,
+        /// Since when.
+        since: Timestamp,
+        /// When the host last reported its state.
+        reported_at: Option<Timestamp>,
+    },
+    /// A probe ended.
+    Probed(Probed),
+    /// The platform's event stream was interrupted: anything there may have restarted meanwhile.
+    EventsInterrupted,
+    /// A node became responsive at this time.
+    NodeUp(Timestamp),
+}
+
+/// The outcome of a probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probed {
+    /// The registered platform reported its state.
+    Reported,
+    /// Another platform responds at the address.
+    Other {
+        /// The text for the operator.
+        reason: String,
+    },
+    /// It responds and cannot report its state.
+    Busy {
+        /// Why.
+        reason: String,
+    },
+    /// It does not respond.
+    Failed {
+        /// Why.
+        error: String,
+    },
+}
+
+/// A request of a host's machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostEffect {
+    /// Record this state.
+    Record {
+        /// The state.
+        state: HostState,
+        /// Its reason; empty if there is none.
+        reason: String,
+    },
+    /// Assess all clusters of the host: what is known about them has changed.
+    AssessClusters,
+}
+
+/// State of a host's machine. In memory only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    availability: HostAvailability,
+    /// When the host first responded, since this process started, it was unreachable or its event stream was
+    /// interrupted; `None`: not yet.
+    reachable_since: Option<Timestamp>,
+    /// When it reconnected, or the last node started there afterwards.
+    quiet_since: Timestamp,
+    /// It was unreachable, so its platform may start everything at once.
+    may_start_nodes: bool,
+    reported_at: Option<Timestamp>,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self {
+            availability: HostAvailability::Available,
+            reachable_since: None,
+            quiet_since: Timestamp(0),
+            may_start_nodes: false,
+            reported_at: None,
+        }
+    }
+}
+
+/// Advances a host's machine by one input.
+pub fn host_step(
+    mut host: Host,
+    input: HostInput,
+    policy: &HealthPolicy,
+    now: Timestamp,
+) -> (Host, Vec<HostEffect>) {
+    let effects = match input {
+        HostInput::Recorded {
+            state,
+            reason,
+            since,
+            reported_at,
+        } => {
+            host.reported_at = host.reported_at.max(reported_at);
+            host.recorded(state, reason, since);
+            vec![]
+        }
+        HostInput::Probed(probed) => host.probed(probed, policy, now),
+        HostInput::EventsInterrupted => {
+            host.reachable_since = None;
+            vec![]
+        }
+        HostInput::NodeUp(at) => {
+            host.node_up(at, policy);
+            vec![]
+        }
+    };
+    host.warm_up(policy, now);
+    (host, effects)
+}
+
+impl Host {
+    /// Availability of the host.
+    pub fn availability(&self) -> &HostAvailability {
+        &self.availability
+    }
+
+    /// The public state of the host.
+    pub fn state(&self) -> HostState {
+        match self.availability {
+            HostAvailability::Available | HostAvailability::WarmingUp { .. } | HostAvailability::Busy { .. } => {
+                HostState::Active
+            }
+            HostAvailability::Unreachable { .. } => HostState::Unreachable,
+            HostAvailability::Paused { .. } => HostState::Paused,
+        }
+    }
+
+    /// When the host reconnected, or the last node started there afterwards. `None`: it is unavailable, or this
+    /// process has not probed it since its event stream was interrupted.
+    pub fn quiet_since(&self) -> Option<Timestamp> {
+        self.reachable_since.map(|_| self.quiet_since)
+    }
+
+    fn recorded(&mut self, state: HostState, reason: String, since: Timestamp) {
+        if self.state() == state {
+            if let HostAvailability::Paused { reason: known } = &mut self.availability {
+                *known = reason;
+            }
+            return;
+        }
+        match state {
+            // Somebody ended a pause.
+            HostState::Active => self.availability = HostAvailability::Available,
+            HostState::Unreachable => self.unavailable(HostAvailability::Unreachable {
+                since,
+                error: reason,
+            }),
+            HostState::Paused => self.unavailable(HostAvailability::Paused { reason }),
+        }
+    }
+
+    fn unavailable(&mut self, availability: HostAvailability) {
+        self.availability = availability;
+        self.reachable_since = None;
+        self.may_start_nodes = true;
+    }
+
+    fn probed(&mut self, probed: Probed, policy: &HealthPolicy, now: Timestamp) -> Vec<HostEffect> {
+        let before = self.state();
+        match probed {
+            Probed::Reported => {
+                self.reported_at = Some(now);
+                if before != HostState::Paused {
+                    self.responded(policy, now);
+                }
+            }
+            Probed::Other { reason } => self.unavailable(HostAvailability::Paused { reason }),
+            Probed::Busy { reason } => {
+                let reported = self.reported_at.filter(|at| {
+                    before == HostState::Active && now.millis_since(*at) < millis(policy.host.busy_max)
+                });
+                let Some(since) = reported else {
+                    return self.failed(reason, before, now);
+                };
+                self.availability = HostAvailability::Busy { since };
+                return vec![];
+            }
+            Probed::Failed { error } => return self.failed(error, before, now),
+        }
+        self.effects(before)
+    }
+
+    /// The host does not respond, or has not reported its state for too long.
+    fn failed(&mut self, error: String, before: HostState, now: Timestamp) -> Vec<HostEffect> {
+        match &mut self.availability {
+            HostAvailability::Paused { reason } => *reason = error,
+            HostAvailability::Unreachable { error: known, .. } => *known = error,
+            _ => self.unavailable(HostAvailability::Unreachable { since: now, error }),
+        }
+        self.effects(before)
+    }
+
+    fn responded(&mut self, policy: &HealthPolicy, now: Timestamp) {
+        match self.reachable_since {
+            None => {
+                (self.reachable_since, self.quiet_since) = (Some(now), now);
+                self.availability = HostAvailability::WarmingUp {
+                    since: now,
+                    last_node_up: None,
+                };
+            }
+            Some(since) => {
+                self.may_start_nodes &= starts_up(since, now, policy);
+                if matches!(self.availability, HostAvailability::Busy { .. }) {
+                    self.availability = HostAvailability::Available;
+                }
+            }
+        }
+    }
+
+    /// A node started to respond, perhaps as the last one that the platform starts after a reconnect.
+    fn node_up(&mut self, at: Timestamp, policy: &HealthPolicy) {
+        if self.may_start_nodes
+            && self
+                .reachable_since
+                .is_some_and(|since| starts_up(since, at, policy))
+        {
+            self.quiet_since = self.quiet_since.max(at);
+        }
+    }
+
+    /// Shows whether the host is still warming up.
+    fn warm_up(&mut self, policy: &HealthPolicy, now: Timestamp) {
+        let Some(since) = self.reachable_since else { return };
+        if !matches!(
+            self.availability,
+            HostAvailability::Available | HostAvailability::WarmingUp { .. }
+        ) {
+            return;
+        }
+        self.availability = if now.millis_since(self.quiet_since) >= millis(policy.host.settle) {
+            HostAvailability::Available
+        } else {
+            HostAvailability::WarmingUp {
+                since,
+                last_node_up: (self.quiet_since > since).then_some(self.quiet_since),
+            }
+        };
+    }
+
+    fn effects(&self, before: HostState) -> Vec<HostEffect> {
+        let state = self.state();
+        let reason = match &self.availability {
+            HostAvailability::Unreachable { error, .. } => error.clone(),
+            HostAvailability::Paused { reason } => reason.clone(),
+            _ => String::new(),
+        };
+        let mut effects = vec![HostEffect::Record { state, reason }];
+        if state != before {
+            effects.push(HostEffect::AssessClusters);
+        }
+        effects
+    }
+}
+
+/// `true` if a node that starts now counts as started by the platform of its reconnected host.
+fn starts_up(reachable_since: Timestamp, now: Timestamp, policy: &HealthPolicy) -> bool {
+    now.millis_since(reachable_since) <= millis(policy.host.startup)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A host in virtual time.
+    #[derive(Default)]
+    struct Virtual {
+        host: Host,
+        policy: HealthPolicy,
+    }
+
+    impl Virtual {
+        fn at(&mut self, millis: i64, input: HostInput) -> Vec<HostEffect> {
+            let (host, effects) = host_step(self.host.clone(), input, &self.policy, Timestamp(millis));
+            self.host = host;
+            effects
+        }
+
+        fn reported(&mut self, millis: i64) -> Vec<HostEffect> {
+            self.at(millis, HostInput::Probed(Probed::Reported))
+        }
+
+        fn failed(&mut self, millis: i64) -> Vec<HostEffect> {
+            let error = "no route".to_owned();
+            self.at(millis, HostInput::Probed(Probed::Failed { error }))
+        }
+
+        fn busy(&mut self, millis: i64) -> Vec<HostEffect> {
+            let reason = "no leader".to_owned();
+            self.at(millis, HostInput::Probed(Probed::Busy { reason }))
+        }
+
+        fn node_up(&mut self, millis: i64) {
+            self.at(millis, HostInput::NodeUp(Timestamp(millis)));
+        }
+
+        fn quiet(&self) -> Option<i64> {
+            self.host.quiet_since().map(|at| at.0)
+        }
+    }
+
+    fn record(state: HostState, reason: &str) -> HostEffect {
+        HostEffect::Record {
+            state,
+            reason: reason.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_host_is_quiet_since_its_first_response() {
+        let mut host = Virtual::default();
+        assert_eq!(host.quiet(), None);
+        assert_eq!(host.reported(1), [record(HostState::Active, "")]);
+        host.reported(2);
+        host.node_up(3);
+        assert_eq!(host.quiet(), Some(1), "it was not unreachable");
+        host.at(3, HostInput::EventsInterrupted);
+        assert_eq!(host.quiet(), None);
+        host.reported(4);
+        host.node_up(5);
+        assert_eq!(host.quiet(), Some(4), "an interruption is not known to be an outage");
+        assert_eq!(
+            host.failed(6),
+            [record(HostState::Unreachable, "no route"), HostEffect::AssessClusters]
+        );
+        assert_eq!(host.failed(7), [record(HostState::Unreachable, "no route")]);
+        assert_eq!(host.quiet(), None);
+        assert_eq!(
+            host.reported(8),
+            [record(HostState::Active, ""), HostEffect::AssessClusters]
+        );
+        assert_eq!(host.quiet(), Some(8));
+    }
+
+    #[test]
+    fn a_reconnected_host_is_quiet_when_its_last_node_starts_within_the_startup_time() {
+        let mut host = Virtual::default();
+        let startup = millis(host.policy.host.startup);
+        host.failed(0);
+        host.node_up(1);
+        assert_eq!(host.quiet(), None, "it does not respond");
+        host.reported(1);
+        // The event stream reopens a little later.
+        host.at(1, HostInput::EventsInterrupted);
+        host.reported(2);
+        assert_eq!(host.quiet(), Some(2));
+        host.node_up(9);
+        host.node_up(8);
+        assert_eq!(host.quiet(), Some(9));
+        assert_eq!(
+            *host.host.availability(),
+            HostAvailability::WarmingUp {
+                since: Timestamp(2),
+                last_node_up: Some(Timestamp(9))
+            }
+        );
+        host.node_up(2 + startup);
+        host.node_up(3 + startup);
+        assert_eq!(host.quiet(), Some(2 + startup));
+        // Long after the reconnect the host is treated like any other.
+        host.reported(3 + startup);
+        host.at(3 + startup, HostInput::EventsInterrupted);
+        host.reported(4 + startup);
+        host.node_up(5 + startup);
+        assert_eq!(host.quiet(), Some(4 + startup));
+    }
+
+    #[test]
+    fn a_host_warms_up_until_it_has_been_quiet_for_the_settle_time() {
+        let mut host = Virtual::default();
+        let settle = millis(host.policy.host.settle);
+        let warming_up = |since, last_node_up: Option<i64>| HostAvailability::WarmingUp {
+            since: Timestamp(since),
+            last_node_up: last_node_up.map(Timestamp),
+        };
+        host.failed(0);
+        host.reported(10);
+        assert_eq!(*host.host.availability(), warming_up(10, None));
+        host.reported(10 + settle);
+        assert_eq!(*host.host.availability(), HostAvailability::Available);
+        host.node_up(11 + settle);
+        assert_eq!(*host.host.availability(), warming_up(10, Some(11 + settle)));
+        host.reported(11 + 2 * settle);
+        assert_eq!(*host.host.availability(), HostAvailability::Available);
+    }
+
+    #[test]
+    fn a_busy_host_stays_active_for_a_limited_time() {
+        let mut host = Virtual::default();
+        let busy_max = millis(host.policy.host.busy_max);
+        assert_eq!(
+            host.busy(0),
+            [record(HostState::Unreachable, "no leader"), HostEffect::AssessClusters],
+            "it has never reported its state"
+        );
+        host.reported(100);
+        assert_eq!(host.busy(101), []);
+        let busy = HostAvailability::Busy {
+            since: Timestamp(100),
+        };
+        assert_eq!(*host.host.availability(), busy);
+        assert_eq!(host.quiet(), Some(100), "its clusters continue");
+        assert_eq!(host.busy(99 + busy_max), []);
+        assert_eq!(
+            host.busy(100 + busy_max),
+            [record(HostState::Unreachable, "no leader"), HostEffect::AssessClusters]
+        );
+        host.reported(101 + busy_max);
+        host.busy(102 + busy_max);
+        host.reported(103 + busy_max);
+        assert_eq!(host.host.state(), HostState::Active);
+        assert_eq!(host.quiet(), Some(101 + busy_max));
+    }
+
+    #[test]
+    fn only_an_operator_ends_a_pause() {
+        let mut host = Virtual::default();
+        host.reported(0);
+        let reason = "another engine".to_owned();
+        let other = HostInput::Probed(Probed::Other {
+            reason: reason.clone(),
+        });
+        assert_eq!(
+            host.at(1, other),
+            [record(HostState::Paused, "another engine"), HostEffect::AssessClusters]
+        );
+        assert_eq!(host.reported(2), [record(HostState::Paused, "another engine")]);
+        assert_eq!(host.failed(3), [record(HostState::Paused, "no route")]);
+        assert_eq!(host.busy(4), [record(HostState::Paused, "no leader")]);
+        assert_eq!(host.quiet(), None);
+        let recorded = |state| HostInput::Recorded {
+            state,
+            reason: String::new(),
+            since: Timestamp(5),
+            reported_at: None,
+        };
+        host.at(5, recorded(HostState::Paused));
+        assert_eq!(host.host.state(), HostState::Paused);
+        host.at(6, recorded(HostState::Active));
+        assert_eq!(host.quiet(), None, "it is probed first");
+        assert_eq!(host.reported(7), [record(HostState::Active, "")]);
+        assert_eq!(host.quiet(), Some(7));
+    }
+}

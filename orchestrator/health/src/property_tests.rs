@@ -1,0 +1,242 @@
+//! What always holds, whatever happens. The world checks after each step that a leased cluster is not reset, that
+//! nothing is reset on a host that warms up, that repairs keep their distance, and that nothing counts while a
+//! cluster is healthy.
+
+use crate::{
+    Cluster, ClusterHealth, Evidence, HealthPolicy, HostReport, Input, Inventory, NodeExit, NodeReport, Record,
+    Verdict, step,
+    testing::{Engine, Majority, NoQuorum, SimulatedLedger, WithoutHeights, World},
+};
+use chainpool_api::{HealthState, OperationKind, ProcessState, Progress, Timestamp};
+use proptest::prelude::*;
+use std::{collections::BTreeSet, time::Duration};
+
+/// Something that happens to a world.
+#[derive(Debug, Clone)]
+enum Fault {
+    Exit(usize),
+    Freeze(usize),
+    Silence(usize),
+    Stall(usize),
+    EngineStops,
+    EngineBusy,
+    EngineReturns,
+    MissingImage(bool),
+    Lease(bool),
+    Maintenance(bool),
+    StopOnRequest(usize),
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        (0usize..4).prop_map(Fault::Exit),
+        (0usize..4).prop_map(Fault::Freeze),
+        (0usize..4).prop_map(Fault::Silence),
+        (0usize..4).prop_map(Fault::Stall),
+        Just(Fault::EngineStops),
+        Just(Fault::EngineBusy),
+        Just(Fault::EngineReturns),
+        any::<bool>().prop_map(Fault::MissingImage),
+        any::<bool>().prop_map(Fault::Lease),
+        any::<bool>().prop_map(Fault::Maintenance),
+        (0usize..4).prop_map(Fault::StopOnRequest),
+    ]
+}
+
+fn apply<L: SimulatedLedger>(world: &mut World<L>, fault: &Fault) {
+    let name = |n: &usize| format!("v{n}");
+    match fault {
+        Fault::Exit(n) => world.exit(&name(n), 137),
+        Fault::Freeze(n) => world.nodes.get_mut(&name(n)).unwrap().process = ProcessState::Paused,
+        Fault::Silence(n) => world.nodes.get_mut(&name(n)).unwrap().responds = false,
+        Fault::Stall(n) => world.nodes.get_mut(&name(n)).unwrap().stalled = true,
+        Fault::EngineStops => world.engine_stops(),
+        Fault::EngineBusy => world.engine = Engine::Busy,
+        Fault::EngineReturns => world.engine_returns(),
+        Fault::MissingImage(missing) => world.nodes_start = !missing,
+        Fault::Lease(leased) => world.record.leased = *leased,
+        Fault::Maintenance(on) => world.record.maintenance = *on,
+        Fault::StopOnRequest(n) => {
+            world.record.stopped_nodes.insert(name(n));
+        }
+    }
+}
+
+/// Lets faults happen, each some time after the previous one, and then everything work again.
+fn survives<L: SimulatedLedger>(ledger: L, faults: &[(u64, Fault)]) {
+    let mut world = World::new(4, ledger, &HealthPolicy::default());
+    for (millis, fault) in faults {
+        world.run_for(Duration::from_millis(*millis));
+        apply(&mut world, fault);
+    }
+    world.run_for(Duration::from_secs(5));
+    world.engine_returns();
+    world.nodes_start = true;
+    world.record.maintenance = false;
+    world.record.stopped_nodes = BTreeSet::new();
+    world.run_until("it is healthy", |world| {
+        world.record.health == HealthState::Healthy
+            && world.record.operation.is_none()
+            && world.cluster.health() == ClusterHealth::Healthy
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_cluster_survives_any_faults(
+        faults in proptest::collection::vec((0u64..20_000, fault()), 1..12),
+    ) {
+        survives(Majority, &faults);
+        survives(WithoutHeights, &faults);
+        survives(NoQuorum, &faults);
+    }
+}
+
+const START: Timestamp = Timestamp(1_795_000_000_000);
+
+fn record(leased: bool) -> Record {
+    Record {
+        health: HealthState::Healthy,
+        stopped: false,
+        leased,
+        maintenance: false,
+        paused: false,
+        operation: None,
+        stopped_nodes: BTreeSet::new(),
+        started_at: Timestamp(0),
+        fault: None,
+    }
+}
+
+fn evidence(state: HealthState, up: bool, position: u64) -> Input {
+    let report = NodeReport {
+        process: ProcessState::Running,
+        answers: up,
+        stalled: false,
+    };
+    Input::Evidence(Box::new(Evidence {
+        nodes: [("v0".to_owned(), report)].into(),
+        verdict: Verdict {
+            state,
+            reason: String::new(),
+        },
+        progress: Some(Progress::At(position)),
+        saturated: false,
+        fault: None,
+        lost: None,
+        crash_loop: None,
+    }))
+}
+
+/// News in one busy minute.
+fn news() -> Vec<Input> {
+    let ended = |kind, proven, blocked| Input::OperationEnded {
+        kind,
+        proven,
+        blocked,
+    };
+    vec![
+        Input::Record(record(false)),
+        Input::Record(record(true)),
+        Input::Host(HostReport::Unavailable("no route".to_owned())),
+        Input::Host(HostReport::Reachable {
+            quiet_since: Some(START),
+        }),
+        Input::Inventory(Inventory::Current),
+        Input::Inventory(Inventory::TimedOut),
+        evidence(HealthState::Healthy, true, 7),
+        evidence(HealthState::Broken, false, 6),
+        evidence(HealthState::Degraded, false, 8),
+        Input::NodeExited(NodeExit {
+            node: "v0".to_owned(),
+            code: 1,
+            at: START,
+        }),
+        Input::OperationStarted {
+            kind: OperationKind::ClusterRepair,
+            repairs: ["v0".to_owned()].into(),
+            restarts: true,
+        },
+        Input::OperationBlocked(Some("the log server is down".to_owned())),
+        ended(OperationKind::ClusterRepair, false, true),
+        ended(OperationKind::ClusterStart, true, false),
+        Input::Tick,
+    ]
+}
+
+/// The state and the requests once the world is quiet: the host has long been quiet, and all that is known is
+/// told again.
+fn when_quiet(mut state: Cluster, health: HealthState) -> (Cluster, String) {
+    let policy = HealthPolicy::default();
+    let mut requests = String::new();
+    let mut tell = |seconds, input| {
+        let (next, effects) = step(state.clone(), input, &policy, START.plus_seconds(seconds));
+        state = next;
+        requests = format!("{requests}{effects:?}\n");
+    };
+    let quiet = HostReport::Reachable {
+        quiet_since: Some(START),
+    };
+    tell(
+        600,
+        Input::OperationEnded {
+            kind: OperationKind::ClusterRepair,
+            proven: false,
+            blocked: false,
+        },
+    );
+    for (seconds, position) in [(600, 100), (602, 101), (900, 102)] {
+        tell(seconds, Input::Host(quiet.clone()));
+        tell(seconds, Input::Record(record(true)));
+        tell(seconds, Input::Tick);
+        tell(seconds, Input::Inventory(Inventory::Current));
+        tell(seconds, evidence(health, health == HealthState::Healthy, position));
+    }
+    (state, requests.lines().last().unwrap_or_default().to_owned())
+}
+
+proptest! {
+    #[test]
+    fn every_order_of_news_ends_in_the_same_state(
+        order in Just(news()).prop_shuffle(),
+        millis in proptest::collection::vec(0i64..5_000, 15),
+        health in prop_oneof![Just(HealthState::Healthy), Just(HealthState::Degraded)],
+    ) {
+        let policy = HealthPolicy::default();
+        let (mut state, mut now) = (Cluster::default(), START);
+        for (input, millis) in order.into_iter().zip(millis) {
+            now.0 += millis;
+            state = step(state, input, &policy, now).0;
+        }
+        let (state, requests) = when_quiet(state, health);
+        let (reference, expected) = when_quiet(Cluster::default(), health);
+        prop_assert_eq!(state.health(), reference.health());
+        prop_assert_eq!(state.progress().map(|(at, _)| at), reference.progress().map(|(at, _)| at));
+        prop_assert_eq!(state.is_clear(), reference.is_clear());
+        prop_assert_eq!(requests, expected);
+        if health == HealthState::Healthy {
+            prop_assert!(state.is_clear());
+            prop_assert_eq!(state.nodes().nodes(), reference.nodes().nodes());
+        }
+    }
+
+    #[test]
+    fn news_told_twice_is_news_told_once(order in Just(news()).prop_shuffle()) {
+        let policy = HealthPolicy::default();
+        let told_again = |input: &Input| !matches!(
+            input,
+            Input::NodeExited(_) | Input::OperationStarted { .. } | Input::Evidence(_) | Input::Inventory(_)
+        );
+        let (mut once, mut twice) = (Cluster::default(), Cluster::default());
+        for input in order {
+            once = step(once, input.clone(), &policy, START).0;
+            twice = step(twice, input.clone(), &policy, START).0;
+            if told_again(&input) {
+                twice = step(twice, input, &policy, START).0;
+            }
+        }
+        prop_assert_eq!(once, twice);
+    }
+}
