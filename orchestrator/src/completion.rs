@@ -1,10 +1,11 @@
 //! Completion of an operation: its outcome and the new state of its cluster, in one transaction.
 
 use crate::{
-    Error, Orchestrator, Result, cluster_runtime::ClusterRuntime, fill::FAILURES_TO_PAUSE, plan::Arguments,
+    Error, Orchestrator, Result, fill::FAILURES_TO_PAUSE, plan::Arguments,
     step::StepError, volumes::renewed_text,
 };
 use chainpool_api::{self as api, ClusterState, HealthState, OperationKind, OperationState, Timestamp};
+use chainpool_health::Input;
 use chainpool_store::{ClusterRow, EnumColumn, FillPause, HealthChangeRow, Json, OperationRow, Tx};
 use std::collections::BTreeSet;
 
@@ -80,27 +81,16 @@ impl Orchestrator {
             if kind == OperationKind::ClusterDelete && outcome.is_ok() {
                 self.inner.runtime_cache.forget(id);
             }
-            // A repair without a proof is one attempt within the cluster's recovery time; anything else
-            // restarts that time.
-            if is_proven {
-                self.inner
-                    .runtime_cache
-                    .update_known(id, ClusterRuntime::reset_timers);
-            }
-            // The blocker is cleared unless the operation failed because of it.
-            if !matches!(
+            let blocked = matches!(
                 &outcome,
                 Err(StepError::Agent(chainpool_agent::Error::Dependency(_)))
-            ) {
-                self.inner
-                    .runtime_cache
-                    .update_known(id, |runtime| runtime.blocked_by = None);
-            }
-            if kind != OperationKind::ClusterRepair && kind != OperationKind::ClusterProve {
-                self.inner
-                    .runtime_cache
-                    .update_known(id, ClusterRuntime::clear_faults);
-            }
+            );
+            let ended = Input::OperationEnded {
+                kind,
+                proven: is_proven,
+                blocked,
+            };
+            self.inner.runtime_cache.tell_known(id, ended);
         }
         Ok(())
     }

@@ -16,11 +16,12 @@ use crate::{
     step_deadline::StepDeadline,
 };
 use chainpool_api::{HostState, Noun, OperationKind, OperationState, StepState, Timestamp};
+use chainpool_health::Input;
 use chainpool_store::{EnumColumn, Json, OperationRow, StepRow};
 use futures::{StreamExt, stream::FuturesUnordered};
 use rand::Rng;
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -139,6 +140,7 @@ impl Orchestrator {
                 Some(lock) => Some(unless_cancelled(&token, lock.lock()).await?),
                 None => None,
             };
+            self.tell_started(&operation)?;
             self.operation_relocating(&operation, &token).await
         };
         // When this process stops, the work is dropped at its next await; every agent call tolerates that.
@@ -148,6 +150,21 @@ impl Orchestrator {
         }
         self.inner.executor.end(id);
         self.inner.executor.wake();
+    }
+
+    /// Tells the machine of a cluster's health that an operation begins. A repair has told it with its nodes.
+    fn tell_started(&self, operation: &OperationRow) -> Result<(), StepError> {
+        let kind = operation.kind.0;
+        if let Some(cluster) = operation.cluster_id.filter(|_| kind != OperationKind::ClusterRepair) {
+            let generation = u32::try_from(operation.generation).map_err(Error::internal)?;
+            let started = Input::OperationStarted {
+                kind,
+                repairs: BTreeSet::new(),
+                restarts: false,
+            };
+            self.inner.runtime_cache.tell(cluster, generation, started);
+        }
+        Ok(())
     }
 
     /// Runs an operation, and relocates its cluster each time its address or port is in use.
@@ -330,9 +347,8 @@ impl Orchestrator {
         if let (Some(cluster), Err(StepError::Agent(chainpool_agent::Error::Dependency(reason)))) =
             (operation.cluster_id, performed)
         {
-            self.inner
-                .runtime_cache
-                .update_known(cluster, |runtime| runtime.blocked_by = Some(reason.clone()));
+            let blocked = Input::OperationBlocked(Some(reason.clone()));
+            self.inner.runtime_cache.tell_known(cluster, blocked);
         }
     }
 

@@ -2,7 +2,6 @@
 
 #[cfg(test)]
 pub(crate) mod fixture;
-mod health;
 mod input;
 mod secrets;
 mod settings;

@@ -3,7 +3,7 @@
 //!
 //! Every change takes the same path. A method of [`Orchestrator`] admits it in one transaction (`admission`),
 //! the executor plans it (`plan`, pure), runs journaled steps (`step`) and completes it in one transaction
-//! (`completion`). Repairs by the watchdog (`reconcile`) take the same path.
+//! (`completion`). Repairs by the watchdog (`health`) take the same path.
 
 mod account;
 mod admission;
@@ -15,8 +15,8 @@ mod caller;
 mod cluster;
 mod cluster_runtime;
 mod completion;
+mod crash_log;
 mod error;
-mod evidence;
 mod executor;
 mod fill;
 mod health;
@@ -31,11 +31,10 @@ mod placement;
 mod plan;
 mod policy;
 mod presenter;
-mod reconcile;
 mod render;
 mod runtime_cache;
 mod search;
-mod single_flight;
+mod stalled_nodes;
 mod status;
 mod step;
 mod step_deadline;
@@ -53,6 +52,5 @@ pub use lease::Applied;
 pub use orchestrator::{Config, DEFAULT_LEASES_PER_ACCOUNT, Orchestrator, StartError};
 pub use policy::Access;
 pub use search::SearchResults;
-pub use single_flight::{Flight, SingleFlight};
 pub use status::Watched;
 pub use subscription::{Change, StreamScope, Subscription};

@@ -2,6 +2,7 @@
 
 use crate::{
     account::Authentication, agents::Agents, bundle_reads::BundleReads, executor::Executor,
+    health::Assessors,
     idempotency::InFlight, runtime_cache::RuntimeCache, status::StatusCache,
 };
 use chainpool_agent::Platform;
@@ -87,6 +88,7 @@ pub(crate) struct Inner {
     pub(crate) policy: Arc<HealthPolicy>,
     pub(crate) agents: Agents,
     pub(crate) runtime_cache: RuntimeCache,
+    pub(crate) assessors: Assessors,
     pub(crate) executor: Executor,
     pub(crate) authentication: Authentication,
     pub(crate) idempotency: InFlight,
@@ -116,11 +118,13 @@ impl Orchestrator {
         let store = Store::open_with_policy(&data, hook, &health.assessment).await?;
         let paused = AtomicBool::new(store.read().setting("paused").await?.as_deref() == Some("true"));
         let agents = Agents::new(store.clone(), platforms);
+        let policy = Arc::new(health);
         let inner = Inner {
             store,
             registry,
-            runtime_cache: RuntimeCache::new(&health.host),
-            policy: Arc::new(health),
+            runtime_cache: RuntimeCache::new(Arc::clone(&policy)),
+            assessors: Assessors::default(),
+            policy,
             agents,
             executor: Executor::default(),
             authentication: Authentication::default(),
@@ -146,6 +150,7 @@ impl Orchestrator {
     pub async fn stop(&self) {
         self.inner.stop.cancel();
         self.executor_drained().await;
+        self.assessors_drained().await;
         if let Err(error) = self.store().close().await {
             tracing::error!(%error, cause = ?error, "the database did not close; the next start recovers it");
         }

@@ -183,10 +183,7 @@ impl Orchestrator {
             lease_id: lease.map(|l| l.id),
             operation_id: row.operation_id,
             // The stored height of a free cluster is not kept up to date, so an old value is not shown.
-            height: runtime
-                .height
-                .map(|(height, _)| height)
-                .max(known.filter(|_| row.leased)),
+            height: runtime.height().max(known.filter(|_| row.leased)),
             proof: row.proof.map(|p| p.0),
             maintenance_until: row.maintenance_until.map(|m| m.0),
             created_at: row.created_at.0,

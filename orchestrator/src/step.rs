@@ -3,7 +3,7 @@
 use crate::{
     Error, Orchestrator, Result,
     agents::HostAgent,
-    evidence::{crash_loop_since, crash_loop_text},
+    crash_log::crash_loop_text,
     plan::Action,
     step_deadline::{Backoff, StepDeadline},
 };
@@ -11,12 +11,12 @@ use chainpool_agent::{
     ClusterId, ClusterKey, ClusterSpec, ImageRef, Incarnation, NodeName, NodeSpec, Observation, Power, Scope,
 };
 use chainpool_api::{HealthState, HostState, OperationKind, OperationState, Timestamp};
-use chainpool_networks::{History, InitError, NetworkType, Nodes, StallTracker};
+use chainpool_networks::{History, InitError, NetworkType, Nodes};
 use chainpool_store::{ClusterRow, OperationRow};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
@@ -413,7 +413,6 @@ impl Orchestrator {
         let context = self.context(operation).await?;
         let (network, nodes) = self.nodes_of(&context).await?;
         let mut backoff = Backoff::new(deadline);
-        let mut stalls = StallTracker::new(&self.inner.policy.repair, BTreeSet::new());
         loop {
             let observed = backoff
                 .unless_transient(
@@ -437,13 +436,8 @@ impl Orchestrator {
                 return Ok(());
             }
             self.unless_in_crash_loop(operation, &context, wanted).await?;
-            self.restart_stalled(
-                operation,
-                &context,
-                stalls.overdue(&evidence, Instant::now()),
-                cancel,
-            )
-            .await?;
+            let overdue = self.observe(&context, &*network, &evidence);
+            self.restart_stalled(operation, &context, overdue, cancel).await?;
             backoff
                 .wait(format!("no response yet from {}", unresponsive.join(", ")))
                 .await?;
@@ -471,10 +465,15 @@ impl Orchestrator {
             .runtime_cache
             .cluster(context.cluster.id, context.key.generation);
         let policy = &self.inner.policy.crash_loop;
-        match crash_loop_since(&runtime, started_at, policy).filter(|(node, _)| wanted.contains(node)) {
+        let looping = runtime.health.exits().crash_loop(started_at, policy);
+        let node = looping.and_then(|(node, exits)| {
+            let node = wanted.iter().find(|wanted| wanted.as_str() == node)?;
+            Some((node, exits))
+        });
+        match node {
             None => Ok(()),
-            Some((node, exits)) => Err(StepError::DeadlineExceeded(
-                crash_loop_text(&context.host, &context.key, (&node, exits), policy).await,
+            Some(found) => Err(StepError::DeadlineExceeded(
+                crash_loop_text(&context.host, &context.key, found, policy).await,
             )),
         }
     }
@@ -512,7 +511,6 @@ impl Orchestrator {
             ..History::default()
         };
         let mut observed: Option<Observation> = None;
-        let mut stalls = self.stall_tracker(&context);
         for poll in 0u32.. {
             if poll.is_multiple_of(10) || observed.is_none() {
                 let listed = context
@@ -531,25 +529,17 @@ impl Orchestrator {
                 &self.inner.policy,
                 Timestamp::now(),
             );
-            // A ledger without a block is not ready yet.
-            let ready = verdict.state == HealthState::Healthy && evidence.height.is_some_and(|h| h > 0);
-            self.note_evidence(
-                &context.cluster,
-                context.key.generation,
-                Some(listed),
-                &evidence,
-                Timestamp::now(),
-            );
-            if ready {
+            let overdue = self.observe(&context, &*network, &evidence);
+            // A ledger without a sign of progress is not ready yet.
+            if verdict.state == HealthState::Healthy && network.progress(&evidence).is_some() {
+                self.inner
+                    .runtime_cache
+                    .update(context.cluster.id, context.key.generation, |runtime| {
+                        runtime.observed = Some(listed.clone());
+                    });
                 break;
             }
-            self.restart_stalled(
-                operation,
-                &context,
-                stalls.overdue(&evidence, Instant::now()),
-                cancel,
-            )
-            .await?;
+            self.restart_stalled(operation, &context, overdue, cancel).await?;
             backoff.wait(verdict.reason).await?;
         }
         Ok(())

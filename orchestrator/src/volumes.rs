@@ -127,9 +127,9 @@ impl Orchestrator {
             .inner
             .runtime_cache
             .cluster(cluster.id, number(cluster.generation))
-            .height;
+            .height();
         observed
-            .and_then(|(height, _)| i64::try_from(height).ok())
+            .and_then(|height| i64::try_from(height).ok())
             .max(cluster.height)
     }
 }

@@ -2,7 +2,7 @@
 
 use chainpool_health::Assessment;
 use chainpool_orchestrator::{Orchestrator, Result, Watched};
-use futures::{FutureExt, StreamExt, future::join_all, stream};
+use futures::{FutureExt, future::join_all};
 use std::{
     future::Future,
     pin::Pin,
@@ -11,7 +11,7 @@ use std::{
 };
 use tokio::{
     sync::Mutex,
-    time::{MissedTickBehavior, interval_at},
+    time::{MissedTickBehavior, interval_at, timeout},
 };
 use tokio_cron_scheduler::{Job, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
@@ -19,10 +19,6 @@ use tokio_util::sync::CancellationToken;
 /// The maximum number of ledgers probed per second. Beyond it, unhealthy and least recently probed ledgers
 /// come first.
 const PROBES_A_SECOND: usize = 200;
-/// The number of concurrent probes.
-const PROBES_AT_ONCE: usize = 32;
-/// The number of hosts assessed concurrently: a slow host does not delay the others of a pass.
-const HOSTS_AT_ONCE: usize = 32;
 
 type Work = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
@@ -171,50 +167,28 @@ fn probe_budget(interval: Duration) -> usize {
     (millis.saturating_mul(PROBES_A_SECOND) / 1000).max(1)
 }
 
-/// Probes every due ledger, within the budget.
+/// Has every due ledger probed, within the budget. Waits for the probes, but not into the next pass: a host that
+/// hangs delays no other.
 async fn probe_pass(orchestrator: Orchestrator) -> Result<()> {
-    let started = Instant::now();
     let interval = orchestrator.health_policy().assessment.probe_interval;
-    let budget = probe_budget(interval);
     let due = orchestrator.clusters_to_assess().await?;
-    let probes = stream::iter(due.into_iter().take(budget)).map(|cluster| {
-        let orchestrator = orchestrator.clone();
-        async move {
-            (
-                cluster,
-                orchestrator
-                    .isolated(
-                        Watched::Cluster(cluster),
-                        orchestrator.cluster_assess(cluster, false),
-                    )
-                    .await,
-            )
-        }
-    });
-    let mut probes = probes.buffer_unordered(PROBES_AT_ONCE);
-    while let Some((cluster, outcome)) = probes.next().await {
-        if let Some(Err(error)) = outcome {
-            tracing::error!(%cluster, %error, cause = ?error, "a cluster could not be assessed");
-        }
-    }
-    orchestrator.note_lag(started.elapsed().saturating_sub(interval));
+    let probes = due
+        .into_iter()
+        .take(probe_budget(interval))
+        .map(|cluster| orchestrator.cluster_assess(cluster, false));
+    // The assessments report their errors themselves.
+    drop(timeout(interval, join_all(probes)).await);
+    orchestrator.note_lag(orchestrator.oldest_assessment().saturating_sub(interval));
     Ok(())
 }
 
-/// Assesses every host: reachability, resources, and all our objects there.
+/// Has every host assessed: reachability, resources, and all our objects there. Waits like a probe pass.
 async fn full_pass(orchestrator: Orchestrator) -> Result<()> {
     let started = Instant::now();
-    let hosts = stream::iter(orchestrator.hosts_to_watch().await?);
-    hosts
-        .for_each_concurrent(HOSTS_AT_ONCE, async |host| {
-            if let Some(Err(error)) = orchestrator
-                .isolated(Watched::Host(host), orchestrator.host_assess(host))
-                .await
-            {
-                tracing::error!(%host, %error, cause = ?error, "a host could not be assessed");
-            }
-        })
-        .await;
+    let interval = orchestrator.health_policy().assessment.full_pass_interval;
+    let hosts = orchestrator.hosts_to_watch().await?;
+    let assessments = hosts.into_iter().map(|host| orchestrator.host_assess(host));
+    drop(timeout(interval, join_all(assessments)).await);
     orchestrator.note_pass(started.elapsed());
     Ok(())
 }

@@ -1,11 +1,10 @@
 //! The event watcher of each platform: a change triggers a check within milliseconds.
 
 use chainpool_agent::Wake;
-use chainpool_orchestrator::{Orchestrator, Result, SingleFlight, Watched};
+use chainpool_orchestrator::{Orchestrator, Watched};
 use futures::StreamExt;
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
     time::Duration,
 };
 use tokio::time::sleep;
@@ -30,12 +29,11 @@ pub(crate) async fn hosts(orchestrator: &Orchestrator, stop: &CancellationToken)
                 for host in hosts {
                     watchers.entry(host).or_insert_with(|| {
                         let token = stop.child_token();
-                        let (assessor, watcher) = (
-                            ClusterAssessor::new(orchestrator.clone(), tasks.clone(), token.clone()),
-                            token.clone(),
-                        );
+                        let (orchestrator, watcher) = (orchestrator.clone(), token.clone());
                         tasks.spawn(async move {
-                            watcher.run_until_cancelled(watch_always(assessor, host)).await
+                            watcher
+                                .run_until_cancelled(watch_always(&orchestrator, host))
+                                .await
                         });
                         token
                     });
@@ -58,20 +56,18 @@ fn watch_interval(orchestrator: &Orchestrator) -> Duration {
 }
 
 /// Continues watching after a panic: otherwise the host would be unwatched until the next full pass.
-async fn watch_always(assessor: ClusterAssessor, host: Uuid) {
-    let orchestrator = assessor.orchestrator.clone();
+async fn watch_always(orchestrator: &Orchestrator, host: Uuid) {
     while orchestrator
-        .isolated(Watched::Events(host), watch(assessor.clone(), host))
+        .isolated(Watched::Events(host), watch(orchestrator, host))
         .await
         .is_none()
     {
-        sleep(watch_interval(&orchestrator)).await;
+        sleep(watch_interval(orchestrator)).await;
     }
 }
 
 /// Watches one host while it exists; reopens a lost stream.
-async fn watch(assessor: ClusterAssessor, host: Uuid) {
-    let orchestrator = assessor.orchestrator.clone();
+async fn watch(orchestrator: &Orchestrator, host: Uuid) {
     loop {
         match orchestrator.host_watch(host).await {
             Ok(None) => return,
@@ -80,96 +76,31 @@ async fn watch(assessor: ClusterAssessor, host: Uuid) {
                 while let Some(wake) = wakes.next().await {
                     // If the stream never opened, no event is known to be missed.
                     open |= !matches!(wake, Wake::Lost(_));
-                    handle(&orchestrator, &assessor, host, wake, open).await;
+                    handle(orchestrator, host, wake, open);
                 }
             }
-            Err(error) => report(&Err(error), "a host could not be watched"),
+            Err(error) => {
+                tracing::error!(%error, cause = ?error, "a host could not be watched");
+            }
         }
-        sleep(watch_interval(&orchestrator)).await;
+        sleep(watch_interval(orchestrator)).await;
     }
 }
 
 /// Handles an event of a host's platform. `open`: the stream is open, or was.
-async fn handle(orchestrator: &Orchestrator, assessor: &ClusterAssessor, host: Uuid, wake: Wake, open: bool) {
+fn handle(orchestrator: &Orchestrator, host: Uuid, wake: Wake, open: bool) {
     match wake {
-        // This assesses every cluster on the host; events received meanwhile must not wait for it.
-        Wake::Connected => {
-            let (orchestrator, watcher) = (orchestrator.clone(), assessor.watcher.clone());
-            let assessment = async move {
-                report(
-                    &orchestrator.host_events_interrupted(host).await,
-                    "a host could not be assessed",
-                );
-            };
-            assessor
-                .tasks
-                .spawn(async move { watcher.run_until_cancelled(assessment).await });
-        }
-        Wake::Changed(cluster) => assessor.assess(cluster.0),
-        Wake::Died { cluster, node, code } => {
-            let orchestrator = orchestrator.clone();
-            assessor.tasks.spawn(async move {
-                report(
-                    &orchestrator.node_died(cluster, &node, code).await,
-                    "a cluster could not be assessed",
-                );
-            });
-        }
+        Wake::Connected => orchestrator.host_events_interrupted(host),
+        Wake::Changed(cluster) => orchestrator.cluster_changed(cluster.0),
+        Wake::Died { cluster, node, code } => orchestrator.node_died(cluster, &node, code),
         Wake::Lost(reason) => {
             tracing::debug!(%host, reason, "the event stream of a host ended");
-            let outcome = if open {
-                orchestrator.host_events_interrupted(host).await
+            if open {
+                orchestrator.host_events_interrupted(host);
             } else {
-                orchestrator.host_assess(host).await
-            };
-            report(&outcome, "a host could not be assessed");
-        }
-    }
-}
-
-fn report(outcome: &Result<()>, what: &str) {
-    if let Err(error) = outcome {
-        tracing::error!(%error, cause = ?error, "{what}");
-    }
-}
-
-/// Assesses changed clusters; a burst of changes costs one more assessment, not one for each change.
-#[derive(Clone)]
-struct ClusterAssessor {
-    orchestrator: Orchestrator,
-    /// Running assessments; they end before the watchdog does.
-    tasks: TaskTracker,
-    /// Cancelled when the host is no longer watched.
-    watcher: CancellationToken,
-    flights: Arc<SingleFlight>,
-}
-
-impl ClusterAssessor {
-    fn new(orchestrator: Orchestrator, tasks: TaskTracker, watcher: CancellationToken) -> Self {
-        Self {
-            orchestrator,
-            tasks,
-            watcher,
-            flights: Arc::default(),
-        }
-    }
-
-    fn assess(&self, cluster: Uuid) {
-        let this = self.clone();
-        self.tasks.spawn(async move {
-            let Some(mut flight) = this.flights.begin(cluster) else {
-                return;
-            };
-            loop {
-                report(
-                    &this.orchestrator.cluster_assess(cluster, true).await,
-                    "a cluster could not be assessed",
-                );
-                if flight.end() {
-                    return;
-                }
+                orchestrator.host_changed(host);
             }
-        });
+        }
     }
 }
 

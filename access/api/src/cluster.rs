@@ -1,6 +1,6 @@
 //! Clusters: one blockchain network each.
 
-use crate::{ProcessState, Timestamp, text_enum::text_enum};
+use crate::{ProcessState, Progress, Timestamp, text_enum::text_enum};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
@@ -64,6 +64,9 @@ pub struct Evidence {
     /// Highest block of any node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub height: Option<u64>,
+    /// Sign of progress, from the network type; absent if the ledger shows none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
     /// `true` if all probed nodes have the same block at the same height; absent if not compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agree: Option<bool>,

@@ -12,3 +12,13 @@ pub enum Progress {
     /// The ledger works, and its progress has no order.
     Alive,
 }
+
+impl Progress {
+    /// The position, if the progress has an order.
+    pub fn position(self) -> Option<u64> {
+        match self {
+            Self::At(position) => Some(position),
+            Self::Alive => None,
+        }
+    }
+}

@@ -26,6 +26,7 @@ mod repairs;
 pub use effect::Effect;
 pub use exits::{Exits, NodeExit};
 pub use input::{Evidence, History, HostReport, Input, Inventory, LostVolumes, NodeReport, Record, Verdict};
+use node::Transitions;
 pub use node::{NodeHealth, NodeTracker};
 
 use crate::{HealthPolicy, millis};
@@ -161,6 +162,14 @@ pub fn step(
         }
         Input::Inventory(inventory) => state.inventory_arrived(inventory),
         Input::Evidence(evidence) => state.assess(*evidence, policy, now),
+        Input::Observed { nodes, progress } => {
+            state.note_transitions(state.nodes.transitions(&nodes), now);
+            state
+                .nodes
+                .observe(&nodes, &state.record.stopped_nodes, true, now);
+            state.note_progress(progress, now);
+            vec![]
+        }
         Input::NodeExited(exit) => {
             state.nodes.exited(&exit.node, exit.code);
             state.exits.push(exit, &policy.crash_loop);
@@ -208,6 +217,11 @@ impl Cluster {
     /// Health of its nodes.
     pub fn nodes(&self) -> &NodeTracker {
         &self.nodes
+    }
+
+    /// `true` if the platform's latest inventory is reliable.
+    pub fn inventory_is_reliable(&self) -> bool {
+        self.known.is_reliable()
     }
 
     /// Recent exits of its nodes.
@@ -393,12 +407,7 @@ impl Cluster {
             };
             (evidence.fault, evidence.lost, evidence.crash_loop) = (None, None, None);
         }
-        if changed.reconnected {
-            self.reconnected_at = Some(now);
-        }
-        if changed.disconnected {
-            self.disconnected_at = Some(now);
-        }
+        self.note_transitions(changed, now);
         self.note_progress(evidence.progress, now);
         effects.extend(self.conclude(evidence, known.is_reliable(), policy, now));
         effects
@@ -408,6 +417,15 @@ impl Cluster {
     fn note_missing_nodes(&mut self) {
         if matches!(self.health, ClusterHealth::Healthy | ClusterHealth::Unproven) && self.nodes.any_missing() {
             self.health = ClusterHealth::Degraded;
+        }
+    }
+
+    fn note_transitions(&mut self, changed: Transitions, now: Timestamp) {
+        if changed.reconnected {
+            self.reconnected_at = Some(now);
+        }
+        if changed.disconnected {
+            self.disconnected_at = Some(now);
         }
     }
 

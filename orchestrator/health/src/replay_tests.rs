@@ -271,7 +271,7 @@ fn a_lease_taken_or_renewed_before_a_reset_prevents_it() {
     let mut world = world(4, Majority);
     world.nodes_start = false;
     world.exit("v1", 1);
-    world.run_for(policy.repair.degraded_reset - s(3));
+    world.run_for(policy.repair.degraded_reset.saturating_sub(s(3)));
     assert!(world.resets().is_empty());
     // The lease's expiry was decided meanwhile, but it was renewed: the record says that it is leased.
     world.record.leased = true;
@@ -345,7 +345,7 @@ fn all_limits_scale_with_the_policy() {
     let mut world = World::new(4, Majority, &policy);
     world.nodes_start = false;
     world.exit("v1", 1);
-    world.run_for(policy.repair.degraded_reset - s(5));
+    world.run_for(policy.repair.degraded_reset.saturating_sub(s(5)));
     assert!(world.resets().is_empty(), "{:?}", world.log);
     world.run_for(s(15));
     assert_eq!(world.resets(), ["still unhealthy after 40 s"], "{:?}", world.log);

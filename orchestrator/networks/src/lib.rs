@@ -10,13 +10,14 @@ mod nodes;
 mod parameters;
 mod process_state;
 mod registry;
+mod saturation;
 mod shell;
-mod stall_tracker;
 
+pub use chainpool_health::{History, Verdict};
 pub use nodes::{Nodes, NodesError};
 pub use process_state::process_state;
+pub use saturation::is_client_saturated;
 pub use registry::{Registry, UnknownNetworkType};
-pub use stall_tracker::StallTracker;
 
 use async_trait::async_trait;
 use chainpool_agent::{
@@ -87,6 +88,9 @@ pub trait NetworkType: Send + Sync {
 
     /// Probes the nodes. The result is evidence without a verdict; an unresponsive node is evidence too.
     async fn probe(&self, nodes: &Nodes, observed: &Observation) -> api::Evidence;
+
+    /// The ledger's sign of progress in this evidence; `None` if it shows none. Pure.
+    fn progress(&self, evidence: &api::Evidence) -> Option<api::Progress>;
 
     /// Assesses evidence. Pure.
     fn verdict(
@@ -212,33 +216,6 @@ pub enum PreviousChange {
     Unfinished,
     /// It is in progress and continues on other ports, because a port turned out to be in use.
     InProgress,
-}
-
-/// State known before this evidence.
-#[derive(Debug, Clone, Default)]
-pub struct History {
-    /// The highest block seen.
-    pub height: Option<u64>,
-    /// When that height was first seen.
-    pub height_since: Option<api::Timestamp>,
-    /// The last verdict was neither healthy nor starting: recovery needs progress.
-    pub recovering: bool,
-    /// When Chainpool last started the nodes. A height is stalled only after it had time to grow.
-    pub started_at: Option<api::Timestamp>,
-    /// When an unresponsive node last became responsive, for any reason (restarted engine, unpaused node). A
-    /// height is stalled only after it had time to grow again.
-    pub reconnected_at: Option<api::Timestamp>,
-    /// When a responsive node last became unresponsive: the others may have to elect another leader.
-    pub disconnected_at: Option<api::Timestamp>,
-}
-
-/// Health assessment with a human-readable reason.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
-    /// `Healthy`, `Degraded`, `Broken` or `Unknown`.
-    pub state: api::HealthState,
-    /// Human-readable reason.
-    pub reason: String,
 }
 
 /// Reason for a ledger whose newest block is below one seen earlier.

@@ -227,6 +227,7 @@ const MAKE_CALLERS: &[&str] = &[
 const OF_WATCHDOG: &[&str] = &[
     "autofill",
     "cluster_assess",
+    "cluster_changed",
     "clusters_to_assess",
     "database_check",
     "database_write_check",
@@ -234,6 +235,7 @@ const OF_WATCHDOG: &[&str] = &[
     "prune_history",
     "health_policy",
     "host_assess",
+    "host_changed",
     "host_events_interrupted",
     "host_watch",
     "hosts_to_watch",
@@ -242,6 +244,7 @@ const OF_WATCHDOG: &[&str] = &[
     "note_checked",
     "note_lag",
     "note_pass",
+    "oldest_assessment",
 ];
 
 /// The public façade methods in a file: name and signature.

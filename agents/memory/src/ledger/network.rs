@@ -96,6 +96,10 @@ impl NetworkType for Ledger {
         probe::probe(nodes, observed).await
     }
 
+    fn progress(&self, evidence: &api::Evidence) -> Option<api::Progress> {
+        evidence.height.filter(|height| *height > 0).map(api::Progress::At)
+    }
+
     fn verdict(
         &self,
         parameters: &Value,

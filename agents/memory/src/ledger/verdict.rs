@@ -58,8 +58,8 @@ fn assess(
     }
     let intervals = i64::try_from(parameters.interval_ms.saturating_mul(5)).unwrap_or(i64::MAX);
     let limit = millis(policy.stalled).max(intervals);
-    let unchanged_since = past.height_since.max(past.started_at).max(past.reconnected_at);
-    if evidence.height <= past.height && unchanged_since.is_some_and(|since| now.millis_since(since) > limit)
+    let unchanged_since = past.progress_since.max(past.started_at).max(past.reconnected_at);
+    if evidence.height <= past.position() && unchanged_since.is_some_and(|since| now.millis_since(since) > limit)
     {
         return (
             HealthState::Broken,
@@ -80,7 +80,7 @@ fn assess(
             HealthState::Degraded,
             "its nodes are up; it has no block yet".to_owned(),
         ),
-        Some(height) if past.recovering && Some(height) <= past.height => (
+        Some(height) if past.recovering && Some(height) <= past.position() => (
             HealthState::Degraded,
             "all members take part again; a new block has yet to follow".to_owned(),
         ),

@@ -16,6 +16,13 @@ pub enum Input {
     Inventory(Inventory),
     /// The ledger was probed.
     Evidence(Box<Evidence>),
+    /// An operation in progress probed the ledger; its own conclusion counts.
+    Observed {
+        /// The nodes by name.
+        nodes: BTreeMap<String, NodeReport>,
+        /// The ledger's sign of progress.
+        progress: Option<Progress>,
+    },
     /// A node's process exited.
     NodeExited(NodeExit),
     /// An operation on the cluster begins to run in this process.
@@ -160,4 +167,11 @@ pub struct History {
     pub reconnected_at: Option<Timestamp>,
     /// When a responsive node last became unresponsive: the others may have to elect another leader.
     pub disconnected_at: Option<Timestamp>,
+}
+
+impl History {
+    /// The furthest position seen, if the progress has an order.
+    pub fn position(&self) -> Option<u64> {
+        self.progress.and_then(Progress::position)
+    }
 }

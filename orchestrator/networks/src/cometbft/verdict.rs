@@ -37,7 +37,7 @@ pub(super) fn verdict(
         } else {
             ": validators outside this cluster decide"
         };
-        return broken(match evidence.height.max(history.height) {
+        return broken(match evidence.height.max(history.position()) {
             None => format!("no block produced{cause}"),
             Some(height) => format!("no new block after height {height}{cause}"),
         });
@@ -92,7 +92,7 @@ pub(super) fn loses_ledger(total: usize, lost: usize) -> bool {
 pub(super) fn ledger_regression(evidence: &Evidence, history: &History) -> Option<String> {
     let found = Findings::of(evidence);
     let seen = history
-        .height
+        .position()
         .filter(|seen| evidence.height.is_some_and(|height| height + 1 < *seen))?;
     (found.connected && is_quorum(found.voting, found.total)).then(|| ledger_regression_reason(seen))
 }
@@ -261,7 +261,7 @@ fn is_stalled(
     now: Timestamp,
     enough_vote: bool,
 ) -> bool {
-    if evidence.height > history.height || (!parameters.empty_blocks && enough_vote) {
+    if evidence.height > history.position() || (!parameters.empty_blocks && enough_vote) {
         return false;
     }
     let idle_ms = if parameters.empty_blocks {
@@ -271,7 +271,7 @@ fn is_stalled(
     };
     let limit_ms = millis(policy.stalled).max(5 * i64::from(parameters.block_interval_ms)) + idle_ms;
     let unchanged_since = history
-        .height_since
+        .progress_since
         .max(history.started_at)
         .max(history.reconnected_at);
     unchanged_since.is_some_and(|since| now.millis_since(since) > limit_ms)
@@ -282,7 +282,7 @@ fn is_stalled(
 fn has_recovered(parameters: &Parameters, height: u64, history: &History, policy: &CometBft) -> bool {
     let blocks_are_rare = !parameters.empty_blocks
         || i64::from(parameters.empty_block_interval_s) * 1000 > millis(policy.stalled);
-    !history.recovering || Some(height) > history.height || blocks_are_rare
+    !history.recovering || Some(height) > history.position() || blocks_are_rare
 }
 
 fn hashes(evidence: &Evidence) -> String {

@@ -67,8 +67,8 @@ fn assess(evidence: &Evidence, history: &History) -> (HealthState, String) {
 /// History with this height, first seen this many seconds ago.
 fn at(height: u64, seconds: i64) -> History {
     History {
-        height: Some(height),
-        height_since: ago(seconds),
+        progress: Some(chainpool_api::Progress::At(height)),
+        progress_since: ago(seconds),
         ..History::default()
     }
 }

@@ -76,7 +76,7 @@ pub(super) fn verdict(
 /// node that was lost.
 pub(super) fn ledger_regression(evidence: &Evidence, history: &History) -> Option<String> {
     let seen = history
-        .height
+        .position()
         .filter(|seen| evidence.height.is_some_and(|height| height + 1 < *seen))?;
     let mut members = evidence
         .nodes
@@ -421,7 +421,7 @@ impl<'a> Findings<'a> {
     /// Recovery needs confirmation: a new block, or a leader that has counted a quorum. A single orderer
     /// counts no followers; leading is enough.
     fn unconfirmed_recovery(&self, history: &History) -> Option<Verdict> {
-        let progressed = self.evidence.height.is_some() && self.evidence.height > history.height;
+        let progressed = self.evidence.height.is_some() && self.evidence.height > history.position();
         let quorum = u32::try_from(self.quorum()).unwrap_or(u32::MAX);
         let counts =
             |seen: &ChannelEvidence| seen.leader.is_some() && (quorum == 1 || seen.active >= Some(quorum));

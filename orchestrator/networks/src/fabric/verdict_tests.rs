@@ -325,7 +325,7 @@ fn an_orderer_that_the_leader_does_not_reach_adds_no_tolerance() {
 fn recovery_needs_a_block_or_a_leader_with_a_counted_quorum() {
     let history = |height| History {
         recovering: true,
-        height: Some(height),
+        progress: Some(chainpool_api::Progress::At(height)),
         ..History::default()
     };
     let mut evidence = seen(&["ok"; 3], &[&["ok"]]);
@@ -602,7 +602,7 @@ fn bft_orderers_get_time_for_a_view_change() {
     );
     let recovering = History {
         recovering: true,
-        height: Some(7),
+        progress: Some(chainpool_api::Progress::At(7)),
         ..History::default()
     };
     channel(&mut evidence).active = Some(4);
@@ -638,7 +638,7 @@ proptest! {
         recovering: bool,
     ) {
         let organisations: Vec<&[&str]> = peers.chunks(1).collect();
-        let history = History { recovering, height: Some(7), ..History::default() };
+        let history = History { recovering, progress: Some(chainpool_api::Progress::At(7)), ..History::default() };
         let (state, reason) = assess_by(consensus, &seen_by(consensus, &orderers, &organisations), &history);
         let whole = orderers.iter().chain(&peers).all(|word| *word == "ok");
         prop_assert_eq!(state == Healthy, whole, "{}", reason);
@@ -757,8 +757,8 @@ fn a_ledger_regression_is_detected_when_all_nodes_are_responsive() {
     ];
     for (orderers, peers, before, found) in table {
         let history = History {
-            height: Some(before),
-            height_since: ago(1),
+            progress: Some(chainpool_api::Progress::At(before)),
+            progress_since: ago(1),
             ..History::default()
         };
         let regression = ledger_regression(&seen(orderers, peers), &history);

@@ -403,7 +403,7 @@ async fn four_validators_commit_and_their_faults_are_reported() {
     network.unpause(&name("v3"));
     let history = History {
         height,
-        height_since: Some(Timestamp::now()),
+        progress_since: Some(Timestamp::now()),
         recovering: true,
         ..History::default()
     };

@@ -59,6 +59,10 @@ impl NetworkType for WithJob {
         self.0.probe(nodes, observed).await
     }
 
+    fn progress(&self, evidence: &api::Evidence) -> Option<api::Progress> {
+        self.0.progress(evidence)
+    }
+
     fn verdict(
         &self,
         parameters: &serde_json::Value,

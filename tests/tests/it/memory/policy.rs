@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use chainpool_agent::NodeName;
 use chainpool_agent_memory::ledger::NodeBehavior;
 use chainpool_api::{self as api, Cluster, HealthState, Operation, OperationKind, Page, Timestamp};
-use chainpool_health::{HealthPolicy, Host, Repair, millis};
+use chainpool_health::{HealthPolicy, HostRules, Repair, millis};
 use chainpool_tests::{MemoryBed, MemoryOptions, key_of, within};
 use std::time::Duration;
 
@@ -28,9 +28,9 @@ fn take_part(bed: &MemoryBed, cluster: &Cluster, participate: bool) {
 
 /// Starts a bed with these rules and without a watchdog, and breaks its only cluster.
 async fn broken_cluster(repair: Repair) -> Result<(MemoryBed, Cluster)> {
-    let host = Host {
+    let host = HostRules {
         settle: AT_ONCE,
-        ..Host::default()
+        ..HostRules::default()
     };
     let bed = MemoryBed::start(MemoryOptions {
         capacity: 1,

@@ -8,52 +8,56 @@ use crate::{
     volumes::creates_ledger,
 };
 use chainpool_agent::{NodeName, Power, Scope};
-use chainpool_health::Repair;
-use chainpool_networks::{InitError, NetworkType, Nodes, StallTracker};
+use chainpool_api::Evidence;
+use chainpool_networks::{InitError, NetworkType, Nodes};
 use chainpool_store::OperationRow;
-use std::{future::Future, time::Instant};
+use std::future::Future;
 use tokio_util::sync::CancellationToken;
 
-/// Polls until nodes have been stalled or unresponsive for too long.
-async fn wait_for_stall(
-    context: &StepContext,
-    network: &dyn NetworkType,
-    nodes: &Nodes,
-    stalls: &mut StallTracker,
-    policy: &Repair,
-) -> InitError {
-    loop {
-        tokio::time::sleep(policy.stall_check_interval).await;
-        // An unresponsive platform is polled again.
-        let Ok(observed) = context
-            .host
-            .agent
-            .observe(Scope::Cluster(context.key.cluster))
-            .await
-        else {
-            continue;
-        };
-        let restart = stalls.overdue(&network.probe(nodes, &observed).await, Instant::now());
-        if !restart.is_empty() {
-            let names: Vec<&str> = restart.iter().map(NodeName::as_str).collect();
-            return InitError {
-                why: format!("restarted stalled nodes: {}", names.join(", ")),
-                restart,
-            };
-        }
-    }
-}
-
 impl Orchestrator {
-    /// Tracks the nodes that an operation must restart, based on the last observed state of its cluster.
-    pub(crate) fn stall_tracker(&self, context: &StepContext) -> StallTracker {
-        StallTracker::new(
-            &self.inner.policy.repair,
-            self.inner
-                .runtime_cache
-                .cluster(context.cluster.id, context.key.generation)
-                .answered,
-        )
+    /// Records what a running operation sees of its ledger, and returns the nodes that it must restart.
+    pub(crate) fn observe(
+        &self,
+        context: &StepContext,
+        network: &dyn NetworkType,
+        evidence: &Evidence,
+    ) -> Vec<NodeName> {
+        let (cluster, generation) = (context.cluster.id, context.key.generation);
+        let progress = network.progress(evidence);
+        let overdue = self
+            .inner
+            .runtime_cache
+            .observe(cluster, generation, evidence, progress);
+        overdue.iter().filter_map(|name| NodeName::parse(name).ok()).collect()
+    }
+
+    /// Polls until nodes have been stalled or unresponsive for too long.
+    async fn wait_for_stall(
+        &self,
+        context: &StepContext,
+        network: &dyn NetworkType,
+        nodes: &Nodes,
+    ) -> InitError {
+        loop {
+            tokio::time::sleep(self.inner.policy.repair.stall_check_interval).await;
+            // An unresponsive platform is polled again.
+            let Ok(observed) = context
+                .host
+                .agent
+                .observe(Scope::Cluster(context.key.cluster))
+                .await
+            else {
+                continue;
+            };
+            let restart = self.observe(context, network, &network.probe(nodes, &observed).await);
+            if !restart.is_empty() {
+                let names: Vec<&str> = restart.iter().map(NodeName::as_str).collect();
+                return InitError {
+                    why: format!("restarted stalled nodes: {}", names.join(", ")),
+                    restart,
+                };
+            }
+        }
     }
 
     /// Retries until success or the deadline. If the platform is unresponsive at the deadline, that is the
@@ -100,7 +104,6 @@ impl Orchestrator {
         F: Future<Output = Result<T, InitError>>,
     {
         let mut backoff = Backoff::new(deadline);
-        let mut stalls = self.stall_tracker(context);
         loop {
             let attempts = async {
                 loop {
@@ -113,7 +116,7 @@ impl Orchestrator {
             };
             let outcome = tokio::select! {
                 outcome = attempts => outcome?,
-                error = wait_for_stall(context, network, nodes, &mut stalls, &self.inner.policy.repair) => Err(error),
+                error = self.wait_for_stall(context, network, nodes) => Err(error),
             };
             match outcome {
                 Ok(done) => return Ok(done),

@@ -4,14 +4,11 @@
 use crate::{
     Error, Orchestrator, Result, admission::offers, agents::HostAgent, host::info, presenter::number,
 };
-use chainpool_agent::{ClusterId, Observation, Scope, WakeStream};
+use chainpool_agent::{ClusterId, Observation, Probe, Scope, WakeStream};
 use chainpool_api::{self as api, HostState, Timestamp};
-use chainpool_health::millis;
+use chainpool_health::{HostEffect, HostInput, Probed, millis};
 use chainpool_store::{ClusterRow, EnumColumn, HostRow, Json};
-use std::{
-    collections::{BTreeMap, HashSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, HashSet};
 use uuid::Uuid;
 
 impl Orchestrator {
@@ -36,71 +33,57 @@ impl Orchestrator {
     }
 
     /// Assesses a host whose event stream was interrupted: anything there may have restarted meanwhile.
-    pub async fn host_events_interrupted(&self, host: Uuid) -> Result<()> {
-        self.inner.runtime_cache.host_events_interrupted(host);
-        self.host_assess(host).await
+    pub fn host_events_interrupted(&self, host: Uuid) {
+        self.inner
+            .runtime_cache
+            .tell_host(host, HostInput::EventsInterrupted);
+        self.post_host(host, None);
     }
 
-    /// Assesses a host: probes it, lists our objects, removes objects of deleted clusters, and assesses its
-    /// clusters if its reachability changed.
-    pub async fn host_assess(&self, host: Uuid) -> Result<()> {
+    /// Assesses a host that changed.
+    pub fn host_changed(&self, host: Uuid) {
+        self.post_host(host, None);
+    }
+
+    /// Assesses a host: probes it, lists our objects, removes objects of deleted clusters, and has its clusters
+    /// assessed if its availability changed.
+    pub(super) async fn assess_host(&self, host: Uuid) -> Result<()> {
         let Some(row) = self.store().read().host(host).await? else {
+            self.inner.runtime_cache.forget_host(host);
+            self.inner.assessors.forget_host(host);
             return Ok(());
         };
         let agent = self.inner.agents.of(&row)?;
-        let before = row.state.0;
-        let probed = agent.agent.probe().await;
+        let recorded = HostInput::Recorded {
+            state: row.state.0,
+            reason: row.reason.clone(),
+            since: row.since.0,
+            reported_at: row.info.as_ref().map(|info| info.0.checked_at),
+        };
+        self.inner.runtime_cache.tell_host(host, recorded);
+        let (probed, probe) = probed(&row, agent.agent.probe().await);
         // A starting engine accepts the request at once and responds when it is up.
         let now = Timestamp::now();
-        let (state, reason, probe) = match probed {
-            Ok(probe) if probe.engine_id != row.engine_id => (
-                HostState::Paused,
-                format!(
-                    "another engine responds at {} ({}): nothing is changed there; restore the right engine, then end the pause (chainpool host update {} --paused=false)",
-                    row.address, probe.name, row.name
-                ),
-                None,
-            ),
-            Ok(probe) => match before {
-                HostState::Paused => (HostState::Paused, row.reason.clone(), Some(probe)),
-                _ => (HostState::Active, String::new(), Some(probe)),
-            },
-            // It responds and will report its state soon; its clusters continue.
-            Err(chainpool_agent::Error::Busy(reason))
-                if before == HostState::Active
-                    && probed_recently(&row, self.inner.policy.host.busy_max, now) =>
-            {
-                tracing::debug!(host = %row.name, reason, "a host cannot report its state now");
-                return Ok(());
-            }
-            Err(error) => (
-                if before == HostState::Paused {
-                    before
-                } else {
-                    HostState::Unreachable
-                },
-                error.to_string(),
-                None,
-            ),
-        };
-        // Ignore a result that a newer assessment has overtaken.
-        if self
-            .host_store(&row, state, reason, probe.as_ref().map(|p| info(p, now)))
-            .await?
-        {
-            match state {
-                HostState::Active => self.inner.runtime_cache.host_reachable(row.id, now),
-                HostState::Unreachable | HostState::Paused => {
-                    self.inner.runtime_cache.host_unreachable(row.id);
+        let effects = self
+            .inner
+            .runtime_cache
+            .tell_host(host, HostInput::Probed(probed));
+        let mut active = false;
+        for effect in effects {
+            match effect {
+                HostEffect::Record { state, reason } => {
+                    active = state == HostState::Active;
+                    let info = probe.as_ref().map(|probe| info(probe, now));
+                    self.host_store(&row, state, reason, info).await?;
+                }
+                HostEffect::AssessClusters => {
+                    for cluster in self.store().read().clusters_of(host).await? {
+                        self.cluster_changed(cluster.id);
+                    }
                 }
             }
         }
-        if state != before {
-            for cluster in self.store().read().clusters_of(host).await? {
-                Box::pin(self.cluster_assess(cluster.id, true)).await?;
-            }
-        }
-        if probe.is_none() || state != HostState::Active {
+        if probe.is_none() || !active {
             return Ok(());
         }
         match self.host_inventory(&row, &agent).await {
@@ -113,22 +96,22 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// Stores an assessment unless the host was deleted or assessed differently meanwhile; returns `true` if
-    /// it was stored.
+    /// Stores an assessment, unless the host was deleted or an operator changed its state meanwhile: the next
+    /// assessment begins with that.
     async fn host_store(
         &self,
         before: &HostRow,
         state: HostState,
         reason: String,
         info: Option<api::HostPlatform>,
-    ) -> Result<bool> {
+    ) -> Result<()> {
         let now = Timestamp::now();
         let mut tx = self.store().begin().await?;
         let Some(mut row) = tx.host(before.id).await? else {
-            return Ok(false);
+            return Ok(());
         };
         if row.state != before.state {
-            return Ok(false);
+            return Ok(());
         }
         if row.state.0 != state {
             row.since = now.into();
@@ -143,7 +126,7 @@ impl Orchestrator {
         }
         tx.host_save(row).await?;
         tx.commit("host assessed").await?;
-        Ok(true)
+        Ok(())
     }
 
     /// Lists our objects on a host, refreshes the state of each cluster, and removes objects of deleted
@@ -294,11 +277,28 @@ impl Orchestrator {
     }
 }
 
-/// Returns `true` if a host reported its state within the time that its managers may need to elect a leader.
-fn probed_recently(row: &HostRow, busy_max: Duration, now: Timestamp) -> bool {
-    row.info
-        .as_ref()
-        .is_some_and(|info| now.millis_since(info.0.checked_at) < millis(busy_max))
+/// What a probe of a host shows, and its report if the host is the registered one.
+fn probed(row: &HostRow, probe: chainpool_agent::Result<Probe>) -> (Probed, Option<Probe>) {
+    match probe {
+        Ok(probe) if probe.engine_id != row.engine_id => {
+            let reason = format!(
+                "another engine responds at {} ({}): nothing is changed there; restore the right engine, then end the pause (chainpool host update {} --paused=false)",
+                row.address, probe.name, row.name
+            );
+            (Probed::Other { reason }, None)
+        }
+        Ok(probe) => (Probed::Reported, Some(probe)),
+        Err(chainpool_agent::Error::Busy(reason)) => {
+            tracing::debug!(host = %row.name, reason, "a host cannot report its state now");
+            (Probed::Busy { reason }, None)
+        }
+        Err(error) => (
+            Probed::Failed {
+                error: error.to_string(),
+            },
+            None,
+        ),
+    }
 }
 
 fn unclaimed_objects(row: &HostRow, id: Uuid, listed: &Observation) -> api::Unclaimed {

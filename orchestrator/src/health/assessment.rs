@@ -1,0 +1,246 @@
+//! One assessment of a cluster: gathers evidence until the machine concludes, and performs its requests.
+
+use super::evidence::{Ledger, Listed};
+use crate::{Error, Orchestrator, Result, presenter::number};
+use chainpool_agent::Observation;
+use chainpool_api::{self as api, ClusterState, HostState, Timestamp};
+use chainpool_health::{Effect, HostInput, HostReport, Input, Inventory, Record};
+use chainpool_store::{ClusterRow, HostRow};
+use futures::{
+    FutureExt,
+    future::{Either, ready, select},
+};
+use std::{pin::pin, time::Duration};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+/// The cluster and its host as they were when the assessment began, for requests that rest on it.
+pub(super) struct Assessed {
+    pub(super) row: ClusterRow,
+    pub(super) host: HostRow,
+    /// When the host had started its last node.
+    pub(super) quiet_since: Option<Timestamp>,
+}
+
+/// A listing to wait for.
+#[derive(Clone, Copy)]
+struct Listing {
+    limit: Option<Duration>,
+    /// Probe the ledger again meanwhile.
+    probe_again: bool,
+}
+
+impl Listing {
+    /// The listing that the machine asks for, if it does.
+    fn wanted(effects: &[Effect]) -> Option<Self> {
+        let limit = effects.iter().find_map(|effect| match effect {
+            Effect::ListNow { limit } => Some(*limit),
+            _ => None,
+        })?;
+        let probe_again = effects.iter().any(|effect| matches!(effect, Effect::ProbeAgain { .. }));
+        Some(Self { limit, probe_again })
+    }
+}
+
+impl Orchestrator {
+    /// Gathers evidence on a cluster and acts on the verdict. `list` reads the platform's inventory first.
+    pub(super) async fn assess_cluster(&self, cluster: Uuid, list: bool) -> Result<()> {
+        let Some(mut assessed) = self.assessed(cluster).await? else {
+            return Ok(());
+        };
+        let effects = self.tell(&assessed.row, Input::Record(self.record_of(&assessed).await?));
+        self.perform(&assessed, effects, None).await?;
+        let report = self.host_report(&assessed.host);
+        let unavailable = matches!(report, HostReport::Unavailable(_));
+        if let HostReport::Reachable { quiet_since } = report {
+            assessed.quiet_since = quiet_since;
+        }
+        let effects = self.tell(&assessed.row, Input::Host(report));
+        self.perform(&assessed, effects, None).await?;
+        if unavailable {
+            return Ok(());
+        }
+        let permits = self.inner.assessors.permits(assessed.host.id);
+        let _permit = permits.acquire().await.map_err(Error::internal)?;
+        match self.gather(&assessed, list).await {
+            // The host's own assessment determines what is known, and assesses its clusters.
+            Err(Error::Unavailable(_)) => {
+                self.post_host(assessed.host.id, None);
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    async fn gather(&self, assessed: &Assessed, list: bool) -> Result<()> {
+        let Assessed { row, host, .. } = assessed;
+        let ledger = self.ledger(row, host).await?;
+        let known = self.inner.runtime_cache.cluster(row.id, ledger.generation()).observed;
+        let limit = Some(self.inner.policy.assessment.inventory_timeout);
+        let mut listing = (list || known.is_none()).then_some(Listing {
+            limit,
+            probe_again: false,
+        });
+        let mut evidence: Option<api::Evidence> = None;
+        loop {
+            if let Some(listing) = listing {
+                evidence = self.list_and_probe(&ledger, listing, evidence).await?;
+            }
+            let probed = match evidence.take() {
+                Some(probed) => probed,
+                None => ledger.probe(&self.inner.runtime_cache, &self.inner.policy).await,
+            };
+            let effects = self.conclude(&ledger, row, &probed).await;
+            listing = Listing::wanted(&effects);
+            self.perform(assessed, effects, Some(&probed)).await?;
+            // While the inventory is late, the ledger is probed again once it has arrived.
+            evidence = listing.filter(|listing| listing.limit.is_some()).map(|_| probed);
+            if listing.is_none() {
+                break;
+            }
+        }
+        if let Some(at) = self
+            .inner
+            .runtime_cache
+            .cluster(row.id, ledger.generation())
+            .health
+            .reconnected_at()
+        {
+            self.inner.runtime_cache.tell_host(host.id, HostInput::NodeUp(at));
+        }
+        Ok(())
+    }
+
+    /// Reads the platform's inventory and, if asked for, probes the ledger again meanwhile. Returns the evidence to
+    /// conclude from; `None`: probe the ledger with the new inventory.
+    async fn list_and_probe(
+        &self,
+        ledger: &Ledger,
+        listing: Listing,
+        probed: Option<api::Evidence>,
+    ) -> Result<Option<api::Evidence>> {
+        let cache = &self.inner.runtime_cache;
+        let before = cache.cluster(ledger.cluster(), ledger.generation()).observed;
+        let policy = &self.inner.policy;
+        let again = pin!(async {
+            if listing.probe_again {
+                let probe = ledger.probe(cache, policy);
+                timeout(policy.assessment.reprobe_timeout, probe).await.ok()
+            } else {
+                None
+            }
+        });
+        let list = pin!(ledger.list(listing.limit));
+        let (listed, again) = match select(list, again).await {
+            Either::Left((listed, again)) => (listed?, again.left_future()),
+            Either::Right((again, list)) => (list.await?, ready(again).right_future()),
+        };
+        let changed = self.take_listed(ledger, listed, before.as_ref());
+        if changed || probed.is_none() {
+            return Ok(None);
+        }
+        Ok(again.await.or(probed))
+    }
+
+    /// Stores an inventory and tells the machine of its arrival. Returns `true` if it differs from the previous one.
+    fn take_listed(&self, ledger: &Ledger, listed: Listed, before: Option<&Observation>) -> bool {
+        let cache = &self.inner.runtime_cache;
+        let (cluster, generation) = (ledger.cluster(), ledger.generation());
+        let (inventory, changed) = match listed {
+            Listed::Current(observed) => {
+                let changed = before != Some(&observed);
+                cache.update(cluster, generation, |runtime| runtime.observed = Some(observed));
+                (Inventory::Current, changed)
+            }
+            Listed::TimedOut => (Inventory::TimedOut, false),
+            Listed::Unavailable(why) => (Inventory::Unavailable(why), false),
+        };
+        cache.tell(cluster, generation, Input::Inventory(inventory));
+        changed
+    }
+
+    /// Tells the machine what a probe showed, with the verdict of the network type.
+    async fn conclude(&self, ledger: &Ledger, row: &ClusterRow, probed: &api::Evidence) -> Vec<Effect> {
+        let evidence = self.evidence_of(ledger, row, probed).await;
+        let effects = self.tell(row, Input::Evidence(Box::new(evidence)));
+        let held_back = effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::ListNow { limit: Some(_) }));
+        if !held_back {
+            self.inner
+                .runtime_cache
+                .update(row.id, ledger.generation(), |runtime| {
+                    runtime.evidence = Some(probed.clone());
+                    runtime.checked_at = Some(Timestamp::now());
+                });
+        }
+        effects
+    }
+
+    /// The cluster to assess; `None`: it is not ready or gone.
+    async fn assessed(&self, cluster: Uuid) -> Result<Option<Assessed>> {
+        let read = self.store().read();
+        let Some(row) = read
+            .cluster(cluster)
+            .await?
+            .filter(|row| row.deleted_at.is_none() && row.state.0 == ClusterState::Ready)
+        else {
+            return Ok(None);
+        };
+        let host = read.host(row.host_id).await?;
+        Ok(host.map(|host| Assessed {
+            row,
+            host,
+            quiet_since: None,
+        }))
+    }
+
+    fn tell(&self, row: &ClusterRow, input: Input) -> Vec<Effect> {
+        self.inner
+            .runtime_cache
+            .tell(row.id, number(row.generation), input)
+    }
+
+    /// What is recorded about a cluster, for its machine.
+    async fn record_of(&self, Assessed { row, host, .. }: &Assessed) -> Result<Record> {
+        let operation = match row.operation_id {
+            Some(id) => self.store().read().operation(id).await?.map(|live| live.kind.0),
+            None => None,
+        };
+        Ok(Record {
+            health: row.health.0,
+            stopped: row.state.0 == ClusterState::Stopped,
+            leased: row.leased,
+            maintenance: in_maintenance(row, host, Timestamp::now()),
+            paused: self.is_paused(),
+            operation,
+            stopped_nodes: row.stopped_nodes.0.clone(),
+            started_at: row.last_started_at.0,
+            fault: row.ledger_fault.clone(),
+        })
+    }
+
+    fn host_report(&self, host: &HostRow) -> HostReport {
+        match host.state.0 {
+            HostState::Active => HostReport::Reachable {
+                quiet_since: self.inner.runtime_cache.host(host.id).quiet_since(),
+            },
+            HostState::Unreachable => HostReport::Unavailable(format!(
+                "host {} has been unreachable since {}",
+                host.name, host.since.0
+            )),
+            // Another engine may respond there; its state says nothing about this ledger.
+            HostState::Paused => {
+                HostReport::Unavailable(format!("host {} is paused: {}", host.name, host.reason))
+            }
+        }
+    }
+}
+
+/// `true` during maintenance of a cluster or its host.
+pub(super) fn in_maintenance(row: &ClusterRow, host: &HostRow, now: Timestamp) -> bool {
+    [row.maintenance_until, host.maintenance_until]
+        .iter()
+        .flatten()
+        .any(|until| until.0 > now)
+}

@@ -1,0 +1,187 @@
+//! Performs what a cluster's machine asks for: records verdicts, and requests repairs and resets like any caller.
+
+use super::assessment::{Assessed, in_maintenance};
+use crate::{Error, Orchestrator, Result, admission::Cause, completion::keep_history, plan::Arguments};
+use chainpool_agent::NodeName;
+use chainpool_api::{self as api, ClusterState, HealthState, HostState, OperationKind, Timestamp};
+use chainpool_health::{Effect, Input, Verdict};
+use chainpool_store::{ClusterRow, EnumColumn, HealthChangeRow, HostRow, Json, Tx};
+use std::collections::BTreeSet;
+use uuid::Uuid;
+
+impl Orchestrator {
+    /// Performs the requests of a cluster's machine, except listings and probes within the assessment.
+    pub(super) async fn perform(
+        &self,
+        assessed: &Assessed,
+        effects: Vec<Effect>,
+        evidence: Option<&api::Evidence>,
+    ) -> Result<()> {
+        let mut reason = String::new();
+        for effect in effects {
+            match effect {
+                Effect::Record { verdict, fault } => {
+                    reason = format!("{}: {}", verdict.state, verdict.reason);
+                    self.record(&assessed.row, &verdict, evidence, fault).await?;
+                }
+                Effect::Repair { start, restart } => {
+                    self.request_repair(assessed, &reason, start, restart).await?;
+                }
+                Effect::Prove => {
+                    let why = "healthy again, without a proof".to_owned();
+                    self.request_repair(assessed, &why, BTreeSet::new(), BTreeSet::new())
+                        .await?;
+                }
+                Effect::Reset(why) => self.request_reset(assessed, &why).await?,
+                Effect::ProbeAgain { after } => {
+                    if !after.is_zero() {
+                        self.cluster_assess_after(assessed.row.id, after);
+                    }
+                }
+                Effect::ListNow { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores a verdict if it differs from the stored one, and adds it to the history.
+    async fn record(
+        &self,
+        before: &ClusterRow,
+        verdict: &Verdict,
+        evidence: Option<&api::Evidence>,
+        fault: Option<String>,
+    ) -> Result<()> {
+        if before.health.0 == verdict.state && before.health_reason == verdict.reason {
+            return Ok(());
+        }
+        let now = Timestamp::now();
+        let mut tx = self.store().begin().await?;
+        let Some(mut row) = tx.cluster(before.id).await? else {
+            return Ok(());
+        };
+        let moved_on = row.generation != before.generation
+            || row.state.0 != ClusterState::Ready
+            || row.health != before.health
+            || row.last_started_at != before.last_started_at;
+        if moved_on || row.deleted_at.is_some() {
+            return Ok(());
+        }
+        if row.health.0 != verdict.state {
+            row.health_since = now.into();
+            tracing::info!(cluster = %row.name, from = %row.health.0, to = %verdict.state, reason = %verdict.reason, "health changed");
+        }
+        let changed = row.health.0 != verdict.state;
+        row.health = EnumColumn(verdict.state);
+        row.health_reason.clone_from(&verdict.reason);
+        row.checked_at = now.into();
+        row.height = self.height_seen(&row);
+        row.ledger_fault = row.ledger_fault.or(fault);
+        if changed {
+            let history = HealthChangeRow {
+                id: Uuid::now_v7(),
+                cluster_id: row.id,
+                generation: row.generation,
+                state: row.health,
+                reason: row.health_reason.clone(),
+                evidence: evidence.cloned().map(Json),
+                at: now.into(),
+            };
+            tx.health_insert(history).await?;
+        } else if verdict.state != HealthState::Healthy {
+            // Record a changed reason, except while healthy.
+            keep_history(&mut tx, &row, now).await?;
+        }
+        tx.cluster_save(row).await?;
+        tx.commit("verdict").await?;
+        Ok(())
+    }
+
+    async fn request_reset(&self, assessed: &Assessed, why: &str) -> Result<()> {
+        let mut tx = self.store().begin().await?;
+        let Some((row, host)) = self.as_assessed(&mut tx, assessed).await? else {
+            return Ok(());
+        };
+        if row.leased {
+            return Ok(());
+        }
+        tracing::info!(cluster = %row.name, why, "resetting a free cluster");
+        match self
+            .accept_reset(&mut tx, &host, row, &Cause::watchdog(why))
+            .await
+        {
+            Ok((_, superseded)) => self.accepted(tx, superseded.as_slice()).await,
+            // A running operation cannot be superseded by a reset; the next assessment sees its outcome.
+            Err(Error::Conflict(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn request_repair(
+        &self,
+        assessed: &Assessed,
+        reason: &str,
+        start: BTreeSet<String>,
+        restart: BTreeSet<String>,
+    ) -> Result<()> {
+        let parse =
+            |names: &BTreeSet<String>| names.iter().filter_map(|n| NodeName::parse(n).ok()).collect();
+        let mut tx = self.store().begin().await?;
+        let Some((row, _)) = self.as_assessed(&mut tx, assessed).await? else {
+            return Ok(());
+        };
+        if row.operation_id.is_some() {
+            return Ok(());
+        }
+        let arguments = Arguments {
+            start: parse(&start),
+            restart: parse(&restart),
+            prove: !row.leased,
+            ..Arguments::default()
+        };
+        tracing::info!(cluster = %row.name, reason, ?arguments, "repairing a cluster in place");
+        let started = Input::OperationStarted {
+            kind: OperationKind::ClusterRepair,
+            restarts: !restart.is_empty(),
+            repairs: start.union(&restart).cloned().collect(),
+        };
+        let cluster = row.id;
+        let cause = Cause::watchdog(reason);
+        let (_, superseded) = self
+            .accept_on(&mut tx, row, OperationKind::ClusterRepair, arguments, &cause)
+            .await?;
+        // Before the operation is visible, so that it cannot end first.
+        self.inner.runtime_cache.tell_known(cluster, started);
+        self.accepted(tx, superseded.as_slice()).await
+    }
+
+    /// Reads a cluster and its host again. `None` if something changed since the assessment: an operation started
+    /// or ended, a node was stopped on request, a proof was made, the host became unreachable or reconnected, or
+    /// maintenance began. The next assessment takes it into account.
+    async fn as_assessed(
+        &self,
+        tx: &mut Tx,
+        Assessed {
+            row: before,
+            quiet_since,
+            ..
+        }: &Assessed,
+    ) -> Result<Option<(ClusterRow, HostRow)>> {
+        let Some(row) = tx.cluster(before.id).await? else {
+            return Ok(None);
+        };
+        let Some(host) = tx.host(row.host_id).await? else {
+            return Ok(None);
+        };
+        let same = row.deleted_at.is_none()
+            && row.state.0 == ClusterState::Ready
+            && row.generation == before.generation
+            && row.last_started_at == before.last_started_at
+            && row.operation_id == before.operation_id
+            && row.stopped_nodes == before.stopped_nodes
+            && row.proof == before.proof;
+        let same_host = host.state.0 == HostState::Active
+            && self.inner.runtime_cache.host(host.id).quiet_since() == *quiet_since;
+        Ok((same && same_host && !in_maintenance(&row, &host, Timestamp::now())).then_some((row, host)))
+    }
+}

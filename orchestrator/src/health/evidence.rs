@@ -1,0 +1,210 @@
+//! Gathers evidence on a ledger: from the ledger itself, and from the platform's inventory.
+
+use crate::{
+    Error, Orchestrator, Result, agents::HostAgent, cluster_runtime::reports, crash_log::crash_loop_text,
+    presenter::number, runtime_cache::RuntimeCache, volumes,
+};
+use chainpool_agent::{ClusterId, ClusterKey, NodeName, NodeState, Object, ObjectKind, Observation, Scope};
+use chainpool_api::{self as api, Progress, Timestamp};
+use chainpool_health::{Evidence, HealthPolicy, History, LostVolumes, millis};
+use chainpool_networks::{NetworkType, Nodes, is_client_saturated};
+use chainpool_store::{ClusterRow, HostRow};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+/// The outcome of reading a platform's inventory.
+pub(super) enum Listed {
+    Current(Observation),
+    /// It did not arrive in time.
+    TimedOut,
+    /// The platform cannot list its objects, with the reason.
+    Unavailable(String),
+}
+
+/// A ledger under assessment: its network type, and access to its nodes.
+pub(super) struct Ledger {
+    network: Arc<dyn NetworkType>,
+    nodes: Nodes,
+    agent: HostAgent,
+    /// The furthest progress before this assessment; an operation may observe more meanwhile.
+    progress: Option<Progress>,
+}
+
+impl Ledger {
+    pub(super) fn cluster(&self) -> Uuid {
+        self.nodes.key.cluster.0
+    }
+
+    pub(super) fn generation(&self) -> u32 {
+        self.nodes.key.generation
+    }
+
+    /// Reads the platform's inventory of the cluster, within a limit.
+    pub(super) async fn list(&self, limit: Option<Duration>) -> Result<Listed> {
+        let listed = self.agent.agent.observe(Scope::Cluster(self.nodes.key.cluster));
+        let listed = match limit {
+            None => listed.await,
+            Some(limit) => match timeout(limit, listed).await {
+                Ok(listed) => listed,
+                Err(_) => return Ok(Listed::TimedOut),
+            },
+        };
+        match listed {
+            Ok(observed) => Ok(Listed::Current(observed)),
+            Err(chainpool_agent::Error::Busy(why)) => Ok(Listed::Unavailable(why)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Probes the nodes that run according to the latest inventory and the latest exits.
+    pub(super) async fn probe(&self, cache: &RuntimeCache, policy: &HealthPolicy) -> api::Evidence {
+        let runtime = cache.cluster(self.cluster(), self.generation());
+        let mut observed = runtime.observed.unwrap_or_default();
+        let exits = runtime
+            .health
+            .exits()
+            .within(policy.assessment.inventory_lag, Timestamp::now());
+        for exit in exits {
+            apply_exit(&mut observed, self.generation(), &exit.node, exit.code);
+        }
+        let mut evidence = self.network.probe(&self.nodes, &observed).await;
+        evidence.progress = self.network.progress(&evidence);
+        evidence
+    }
+}
+
+/// Applies a process exit to the inventory: the platform's events are ahead of its inventory for a moment.
+fn apply_exit(observed: &mut Observation, generation: u32, node: &str, code: i64) {
+    let same = |object: &&mut Object| {
+        object.kind == ObjectKind::Node
+            && object.generation == generation
+            && object.node.as_ref().is_some_and(|name| name.as_str() == node)
+    };
+    for object in observed.objects.iter_mut().filter(same) {
+        object.state = Some(NodeState::Exited(code));
+    }
+}
+
+impl Orchestrator {
+    /// The ledger of a cluster.
+    pub(super) async fn ledger(&self, row: &ClusterRow, host: &HostRow) -> Result<Ledger> {
+        let agent = self.inner.agents.of(host)?;
+        let key = ClusterKey {
+            cluster: ClusterId(row.id),
+            generation: number(row.generation),
+        };
+        let spec = self
+            .spec(row.id, key.generation)
+            .await?
+            .ok_or_else(|| Error::internal(format!("cluster {} has no spec", row.name)))?;
+        let network = self
+            .inner
+            .registry
+            .get(&row.network_type)
+            .map_err(Error::internal)?;
+        let nodes = Nodes {
+            agent: Arc::clone(&agent.agent),
+            key,
+            spec,
+            policy: Arc::clone(&self.inner.policy),
+        };
+        let progress = self.progress_seen(row);
+        Ok(Ledger {
+            network,
+            nodes,
+            agent,
+            progress,
+        })
+    }
+
+    /// The furthest progress of a cluster's ledger, also from before this process started.
+    fn progress_seen(&self, row: &ClusterRow) -> Option<Progress> {
+        let seen = self
+            .inner
+            .runtime_cache
+            .cluster(row.id, number(row.generation))
+            .health
+            .progress();
+        let seen = seen.map(|(progress, _)| progress);
+        let stored = row.height.and_then(|height| u64::try_from(height).ok());
+        match (seen, stored) {
+            (Some(Progress::At(seen)), Some(stored)) => Some(Progress::At(seen.max(stored))),
+            (None, Some(stored)) => Some(Progress::At(stored)),
+            (seen, _) => seen,
+        }
+    }
+
+    /// What a probe shows, with the verdict of the network type.
+    pub(super) async fn evidence_of(
+        &self,
+        ledger: &Ledger,
+        row: &ClusterRow,
+        probed: &api::Evidence,
+    ) -> Evidence {
+        let (network, policy, now) = (&ledger.network, &self.inner.policy, Timestamp::now());
+        let runtime = self.inner.runtime_cache.cluster(row.id, ledger.generation());
+        let nodes = reports(probed);
+        let history = History {
+            progress: ledger.progress,
+            ..runtime.health.history(&nodes, now)
+        };
+        let parameters = &row.parameters.0;
+        let verdict = network.verdict(parameters, probed, &history, policy, now);
+        let lost = match &runtime.observed {
+            Some(listed) if runtime.health.inventory_is_reliable() => {
+                let spec = &ledger.nodes.spec;
+                let lost = volumes::lost_unresponsive(spec, ledger.generation(), listed, probed);
+                lost_volumes(network.loses_ledger(spec, &lost), &lost)
+            }
+            _ => None,
+        };
+        Evidence {
+            nodes,
+            saturated: is_client_saturated(verdict.state, probed, &row.stopped_nodes.0),
+            verdict,
+            progress: probed.progress,
+            fault: network.ledger_regression(parameters, probed, &history),
+            lost,
+            crash_loop: self.crash_loop(ledger, row).await,
+        }
+    }
+
+    /// Returns the reason of a crash loop. The reason stays the same while the loop lasts, because the log would
+    /// differ each time.
+    async fn crash_loop(&self, ledger: &Ledger, row: &ClusterRow) -> Option<String> {
+        let runtime = self.inner.runtime_cache.cluster(row.id, ledger.generation());
+        let policy = &self.inner.policy.crash_loop;
+        let since = Timestamp(Timestamp::now().0 - millis(policy.window));
+        let looping = runtime.health.exits().crash_loop(since, policy);
+        let found = match (looping, runtime.crash_loop) {
+            (Some((node, _)), Some((known, reason))) if node == known.as_str() => return Some(reason),
+            (Some((node, exits)), _) => {
+                let node = NodeName::parse(node).ok()?;
+                let reason = crash_loop_text(&ledger.agent, &ledger.nodes.key, (&node, exits), policy).await;
+                Some((node, reason))
+            }
+            (None, None) => return None,
+            (None, Some(_)) => None,
+        };
+        self.inner
+            .runtime_cache
+            .update(row.id, ledger.generation(), |runtime| {
+                runtime.crash_loop.clone_from(&found);
+            });
+        found.map(|(_, reason)| reason)
+    }
+}
+
+fn lost_volumes(ledger: bool, lost: &BTreeSet<NodeName>) -> Option<LostVolumes> {
+    let text = if ledger {
+        volumes::ledger_lost_text(lost)
+    } else {
+        volumes::lost_text(lost)?
+    };
+    Some(LostVolumes { ledger, text })
+}
