@@ -20,7 +20,6 @@ mod facade;
 mod health;
 mod number;
 mod operations;
-mod orchestrator;
 mod placement;
 mod policy;
 mod runtime;
@@ -34,10 +33,10 @@ pub use facade::{
     cluster::ClusterLog,
     host::HostPreview,
     lease::Applied,
+    orchestrator::{Config, DEFAULT_LEASES_PER_ACCOUNT, Orchestrator, StartError},
     search::SearchResults,
     subscription::{Change, StreamScope, Subscription},
 };
-pub use orchestrator::{Config, DEFAULT_LEASES_PER_ACCOUNT, Orchestrator, StartError};
 pub use policy::Access;
 pub use runtime::{
     findings::Watched,

@@ -91,7 +91,7 @@ impl Orchestrator {
     pub async fn account_delete(&self, caller: &Caller, account: &str) -> Result<()> {
         policy::must_administer(caller)?;
         let now = Timestamp::now();
-        let _revocation = self.inner.authentication.credentials.revocation();
+        let _revocation = self.authentication.credentials.revocation();
         let mut tx = self.store().begin().await?;
         recheck(&tx, caller, now).await?;
         let row = tx
@@ -151,7 +151,7 @@ impl Orchestrator {
     /// no password is set.
     pub async fn local_admin(&self) -> Result<(Caller, String, Option<String>)> {
         let now = Timestamp::now();
-        let _revocation = self.inner.authentication.credentials.revocation();
+        let _revocation = self.authentication.credentials.revocation();
         let mut tx = self.store().begin().await?;
         let row = match tx.account_named("admin").await? {
             Some(row) => row,

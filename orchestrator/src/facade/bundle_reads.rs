@@ -12,7 +12,7 @@ impl Orchestrator {
     /// Records that a caller reads a lease's bundle. If that fails, the bundle is not returned.
     pub(crate) async fn bundle_read(&self, caller: &Caller, lease: &LeaseRow) -> Result<()> {
         let (key, now) = ((caller.account_id, lease.id), Instant::now());
-        if !self.inner.bundle_reads.is_due(key, now) {
+        if !self.bundle_reads.is_due(key, now) {
             return Ok(());
         }
         let mut tx = self.store().begin().await?;
@@ -25,7 +25,7 @@ impl Orchestrator {
         };
         tx.audit_insert(line, Timestamp::now()).await?;
         tx.commit("bundle read recorded").await?;
-        self.inner.bundle_reads.written(key, now);
+        self.bundle_reads.written(key, now);
         Ok(())
     }
 }

@@ -49,7 +49,7 @@ impl Orchestrator {
         check_labels(&labels)?;
         let network_type = network_type.unwrap_or_else(|| "cometbft".to_owned());
         let network = self
-            .inner
+            .runtime
             .registry
             .get(&network_type)
             .map_err(|e| Error::field("network_type", e.to_string()))?;
@@ -83,9 +83,9 @@ impl Orchestrator {
             labels,
             fill_key: None,
         };
-        let operation = self.accept_create(&mut tx, &host, new, &cause).await?;
+        let operation = self.operations.accept_create(&mut tx, &host, new, &cause).await?;
         self.remember(&mut tx, caller, operation.id).await?;
-        self.accepted(tx, &[]).await?;
+        self.operations.accepted(tx, &[]).await?;
         self.present_operation(operation, true).await
     }
 
@@ -266,10 +266,11 @@ impl Orchestrator {
             ..Arguments::default()
         };
         let (operation, superseded) = self
+            .operations
             .accept_on(&mut tx, row, kind, arguments, &Cause::of(caller, "requested"))
             .await?;
         self.remember(&mut tx, caller, operation.id).await?;
-        self.accepted(tx, superseded.as_slice()).await?;
+        self.operations.accepted(tx, superseded.as_slice()).await?;
         self.present_operation(operation, true).await
     }
 
@@ -320,13 +321,13 @@ impl Orchestrator {
             ended = Some(lease);
         }
         let (operation, superseded) = if kind == OperationKind::ClusterDelete {
-            self.accept_delete(&mut tx, row, &cause).await?
+            self.operations.accept_delete(&mut tx, row, &cause).await?
         } else {
             let host = tx
                 .host(row.host_id)
                 .await?
                 .ok_or_else(|| Error::internal("a cluster without a host"))?;
-            self.accept_reset(&mut tx, &host, row, &cause).await?
+            self.operations.accept_reset(&mut tx, &host, row, &cause).await?
         };
         if let Some(mut lease) = ended {
             lease.state = EnumColumn(LeaseState::Revoked);
@@ -335,7 +336,7 @@ impl Orchestrator {
             tx.lease_save(lease).await?;
         }
         self.remember(&mut tx, caller, operation.id).await?;
-        self.accepted(tx, superseded.as_slice()).await?;
+        self.operations.accepted(tx, superseded.as_slice()).await?;
         self.present_operation(operation, true).await
     }
 
@@ -358,6 +359,7 @@ impl Orchestrator {
             ));
         }
         let (operation, superseded) = self
+            .operations
             .accept_on(
                 &mut tx,
                 row,
@@ -367,7 +369,7 @@ impl Orchestrator {
             )
             .await?;
         self.remember(&mut tx, caller, operation.id).await?;
-        self.accepted(tx, superseded.as_slice()).await?;
+        self.operations.accepted(tx, superseded.as_slice()).await?;
         self.present_operation(operation, true).await
     }
 
@@ -409,7 +411,7 @@ impl Orchestrator {
             generation: number(row.generation),
         };
         let lines = self
-            .inner
+            .runtime
             .agents
             .of(&host)?
             .agent
@@ -442,7 +444,8 @@ impl Orchestrator {
     }
 
     async fn current_spec(&self, row: &ClusterRow) -> Result<Arc<ClusterSpec>> {
-        self.spec(row.id, number(row.generation))
+        self.runtime
+            .spec(row.id, number(row.generation))
             .await?
             .ok_or_else(|| Error::not_found("cluster", row.name.clone()))
     }

@@ -44,34 +44,34 @@ impl Orchestrator {
             new.kubeconfig.clone(),
             settings.mirror.as_deref(),
         )?;
-        if let Some(wanted) = new.platform.filter(|wanted| !self.inner.agents.has(*wanted)) {
+        if let Some(wanted) = new.platform.filter(|wanted| !self.runtime.agents.has(*wanted)) {
             return Err(Error::field(
                 "type",
                 format!(
                     "no agent for {wanted} is available; available: {}",
-                    self.inner.agents.known()
+                    self.runtime.agents.known()
                 ),
             ));
         }
         // The form of the address selects the agent that probes first; the probe determines the platform.
         let guessed = self
-            .inner
+            .runtime
             .agents
             .guess(&new.address)
             .or(new.platform)
             .unwrap_or(api::Platform::Docker);
         settings::check_platform(guessed, new.kubeconfig.is_some(), new.storage_class.as_deref())?;
         let connection = self
-            .inner
+            .runtime
             .agents
             .connection(&new.address, &settings, secrets.clone());
-        let mut agent = self.inner.agents.connect(guessed, &connection)?;
+        let mut agent = self.runtime.agents.connect(guessed, &connection)?;
         settings.ports = new.ports.unwrap_or(agent.capabilities().ports);
         self.check_settings(&settings, new.capacity.unwrap_or(CAPACITY), None)?;
         let mut probe = agent.probe().await.map_err(|e| unreachable(&new.address, &e))?;
         let platform = self.check_probe(new.platform, &probe)?;
         if platform != guessed {
-            agent = self.inner.agents.connect(platform, &connection)?;
+            agent = self.runtime.agents.connect(platform, &connection)?;
             settings.ports = new.ports.unwrap_or(agent.capabilities().ports);
             probe = agent.probe().await.map_err(|e| unreachable(&new.address, &e))?;
         }
@@ -142,7 +142,7 @@ impl Orchestrator {
         tx.host_insert(row.clone()).await?;
         self.remember(&mut tx, caller, id).await?;
         tx.commit("host created").await?;
-        self.inner.reservations.put(id, in_use);
+        self.placement.reservations.put(id, in_use);
         self.present_host(row).await
     }
 
@@ -164,12 +164,12 @@ impl Orchestrator {
                 ),
             ));
         }
-        if !self.inner.agents.has(found) {
+        if !self.runtime.agents.has(found) {
             return Err(Error::field(
                 "type",
                 format!(
                     "no agent for {found}, the platform at this address, is available; available: {}",
-                    self.inner.agents.known()
+                    self.runtime.agents.known()
                 ),
             ));
         }
@@ -229,11 +229,11 @@ impl Orchestrator {
         if connection_changed || change.paused == Some(false) {
             let secrets = HostSecrets::open(self.store().master(), &after)?;
             let connection = self
-                .inner
+                .runtime
                 .agents
                 .connection(&after.address, &after.settings.0, secrets);
             let probe = self
-                .inner
+                .runtime
                 .agents
                 .connect(after.platform.0, &connection)?
                 .probe()
@@ -365,8 +365,8 @@ impl Orchestrator {
                     now,
                 )
                 .await?;
-                self.inner.runtime_cache.forget(cluster.id);
-                self.inner.specs.forget(cluster.id);
+                self.runtime.cache.forget(cluster.id);
+                self.runtime.specs.forget(cluster.id);
                 tx.cluster_mark_deleted(cluster, now).await?;
             }
         } else if !clusters.is_empty() {
@@ -397,8 +397,8 @@ impl Orchestrator {
         )
         .await?;
         tx.host_delete(row.id).await?;
-        self.accepted(tx, &superseded).await?;
-        self.inner.agents.forget(row.id);
+        self.operations.accepted(tx, &superseded).await?;
+        self.runtime.agents.forget(row.id);
         Ok(())
     }
 }

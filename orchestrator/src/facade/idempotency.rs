@@ -30,7 +30,6 @@ impl Orchestrator {
             ));
         }
         let turn = self
-            .inner
             .idempotency
             .turn((caller.account_id, route.clone(), key.clone()))
             .await;

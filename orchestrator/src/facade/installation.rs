@@ -14,7 +14,7 @@ impl Orchestrator {
 
     /// Lists the network types with their parameters. The same for all signed-in callers.
     pub fn network_types(&self, _caller: &Caller) -> Vec<api::NetworkType> {
-        self.inner.registry.describe()
+        self.runtime.registry.describe()
     }
 
     /// Previews the end of the pause after a restore. Changes nothing.
@@ -27,7 +27,7 @@ impl Orchestrator {
     /// and a cluster must not pass to another holder unreset.
     pub async fn resume(&self, caller: &Caller) -> Result<()> {
         policy::must_administer(caller)?;
-        if !self.is_paused() {
+        if !self.runtime.is_paused() {
             return Ok(());
         }
         let cause = Cause::of(caller, "it may have been used since the restored backup");
@@ -40,7 +40,7 @@ impl Orchestrator {
                 continue;
             }
             if let Some(host) = tx.host(row.host_id).await? {
-                self.accept_reset(&mut tx, &host, row, &cause).await?;
+                self.operations.accept_reset(&mut tx, &host, row, &cause).await?;
             }
         }
         tx.setting_put("paused", "false").await?;
@@ -54,8 +54,8 @@ impl Orchestrator {
             Timestamp::now(),
         )
         .await?;
-        self.accepted(tx, &[]).await?;
-        self.inner.paused.store(false, Ordering::Relaxed);
+        self.operations.accepted(tx, &[]).await?;
+        self.runtime.paused.store(false, Ordering::Relaxed);
         Ok(())
     }
 

@@ -55,7 +55,7 @@ impl Orchestrator {
         let holder = policy::holder(caller, holder)?;
         check_labels(&labels)?;
         if let Some(name) = &network_type {
-            self.inner
+            self.runtime
                 .registry
                 .get(name)
                 .map_err(|e| Error::field("type", e.to_string()))?;
@@ -70,7 +70,7 @@ impl Orchestrator {
             None => None,
         };
         let preset = match &network_type {
-            Some(network_type) => preset.map(|preset| self.inner.registry.preset(network_type, &preset)),
+            Some(network_type) => preset.map(|preset| self.runtime.registry.preset(network_type, &preset)),
             None => preset,
         };
         let request = ApplyRequest {
@@ -87,13 +87,13 @@ impl Orchestrator {
             parameters: self.parameter_filter(caller, &parameters)?,
             single: !allow_multiple,
             ttl_seconds: ttl(caller, ttl_seconds)?,
-            lease_limit: policy::lease_limit(caller, self.inner.leases_per_account),
+            lease_limit: policy::lease_limit(caller, self.leases_per_account),
             key: caller
                 .key
                 .clone()
                 .map(|k| (caller.account_id, k.route, k.key, k.body)),
         };
-        if self.is_paused() {
+        if self.runtime.is_paused() {
             let message = "a backup was restored and free clusters may have been used since; wait until an administrator resumes the installation";
             return Err(Error::conflict("paused", message));
         }
@@ -281,10 +281,12 @@ impl Orchestrator {
             .await?
             .ok_or_else(|| Error::internal("a cluster without a host"))?;
         cluster.leased = false;
-        let (operation, superseded) = if self.deleted_on_release(&tx, &host, &cluster).await? {
-            self.accept_delete(&mut tx, cluster, cause).await?
+        let (operation, superseded) = if self.operations.deleted_on_release(&tx, &host, &cluster).await? {
+            self.operations.accept_delete(&mut tx, cluster, cause).await?
         } else {
-            self.accept_reset(&mut tx, &host, cluster, cause).await?
+            self.operations
+                .accept_reset(&mut tx, &host, cluster, cause)
+                .await?
         };
         row.state = EnumColumn(state);
         row.ended_at = Some(now.into());
@@ -303,14 +305,14 @@ impl Orchestrator {
         if let Some(caller) = caller {
             self.remember(&mut tx, caller, lease).await?;
         }
-        self.accepted(tx, superseded.as_slice()).await?;
+        self.operations.accepted(tx, superseded.as_slice()).await?;
         Ok(Some(row))
     }
 
     /// Ends expired leases. Does nothing while the installation is paused after a restore, because a lease
     /// may have been renewed since the backup. Takes no input and may run at any time.
     pub async fn expire_leases(&self) -> Result<()> {
-        if !self.store().clock().may_expire() || self.is_paused() {
+        if !self.store().clock().may_expire() || self.runtime.is_paused() {
             return Ok(());
         }
         for row in self.store().read().leases_due(Timestamp::now()).await? {

@@ -1,13 +1,14 @@
 //! The methods that the front ends and the watchdog call, by noun: permission, validation, answer.
 
-pub(crate) mod account;
-pub(crate) mod bundle_reads;
+mod account;
+mod bundle_reads;
 pub(crate) mod cluster;
 pub(crate) mod host;
-pub(crate) mod idempotency;
+mod idempotency;
 mod installation;
 pub(crate) mod lease;
 mod operation;
+pub(crate) mod orchestrator;
 mod presenter;
 pub(crate) mod search;
 mod status;

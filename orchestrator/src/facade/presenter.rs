@@ -118,7 +118,7 @@ impl Orchestrator {
         host: Option<&HostRow>,
         lease: Option<&LeaseRow>,
     ) -> api::Cluster {
-        let runtime = self.inner.runtime_cache.cluster(row.id, number(row.generation));
+        let runtime = self.runtime.cache.cluster(row.id, number(row.generation));
         let stored = (row.checked_at.0.0 > 0).then_some(row.checked_at.0);
         let known = row.height.and_then(|h| u64::try_from(h).ok());
         api::Cluster {
@@ -166,7 +166,7 @@ impl Orchestrator {
         let host = read.host(row.host_id).await?;
         let lease = read.lease_of(row.id).await?;
         let generation = number(row.generation);
-        let runtime = self.inner.runtime_cache.cluster(row.id, generation);
+        let runtime = self.runtime.cache.cluster(row.id, generation);
         let stored = read.revision(row.id, generation).await?;
         let mut presented = self.present_cluster(row, host.as_ref(), lease.as_ref());
         if let (Some(stored), Some(host)) = (stored, &host) {

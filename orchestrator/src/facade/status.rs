@@ -3,6 +3,7 @@
 use crate::{
     Caller, Orchestrator, Result,
     facade::presenter::counts,
+    health::Health,
     number::number,
     placement::{choose::shares, fill_policy::fill_problems},
     policy,
@@ -39,8 +40,8 @@ impl Orchestrator {
             problems: Vec::new(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             instance: String::new(),
-            paused: self.is_paused(),
-            started_at: self.inner.started_at,
+            paused: self.runtime.is_paused(),
+            started_at: self.runtime.started_at,
             pool: pool(&hosts, &clusters, fresh_since),
             by_type: by_type(&hosts, &clusters, fresh_since),
             hosts: Vec::new(),
@@ -68,7 +69,7 @@ impl Orchestrator {
         let fresh_since = self.store().fresh_since(now);
         let read = self.store().read();
         let (hosts, clusters) = (read.hosts().await?, read.clusters().await?);
-        let paused = self.is_paused();
+        let paused = self.runtime.is_paused();
         let mut problems = Vec::new();
         if paused {
             problems.push(
@@ -77,15 +78,15 @@ impl Orchestrator {
         }
         let mut host_views = Vec::new();
         for host in &hosts {
-            let mut own = Self::host_problems(host, now);
-            let unfilled = self.inner.findings.fill(host.id);
+            let mut own = Health::host_problems(host, now);
+            let unfilled = self.runtime.findings.fill(host.id);
             own.extend(unfilled.map(|why| format!("host {} cannot be filled: {why}", host.name)));
             let of_host: Vec<ClusterRow> = clusters
                 .iter()
                 .filter(|c| c.host_id == host.id)
                 .cloned()
                 .collect();
-            own.extend(fill_problems(&self.inner.registry, host, &of_host));
+            own.extend(fill_problems(&self.runtime.registry, host, &of_host));
             problems.extend(own.iter().cloned());
             let mut counts = counts(clusters.iter().filter(|c| c.host_id == host.id), fresh_since);
             counts.capacity = number(host.capacity);
@@ -111,7 +112,7 @@ impl Orchestrator {
         let known: Vec<Uuid> = hosts.iter().map(|h| h.id).collect();
         let unclaimed: Vec<_> = known
             .iter()
-            .flat_map(|id| self.inner.findings.unclaimed(*id))
+            .flat_map(|id| self.runtime.findings.unclaimed(*id))
             .collect();
         problems.extend(unclaimed.iter().map(|u| {
             format!(
@@ -121,14 +122,14 @@ impl Orchestrator {
                 u.cluster_id
             )
         }));
-        problems.extend(crashes(&self.inner.findings.crashed(), &hosts, &clusters));
+        problems.extend(crashes(&self.runtime.findings.crashed(), &hosts, &clusters));
         let database = self.database_status();
         if !database.ok {
             problems.push(format!("database: {}", database.message));
         }
-        let watchdog = self.inner.findings.watchdog();
-        let late = now.millis_since(watchdog.last_pass_at.unwrap_or(self.inner.started_at));
-        if late > millis(self.inner.policy.assessment.full_pass_late) {
+        let watchdog = self.runtime.findings.watchdog();
+        let late = now.millis_since(watchdog.last_pass_at.unwrap_or(self.runtime.started_at));
+        if late > millis(self.runtime.policy.assessment.full_pass_late) {
             problems.push(format!(
                 "the watchdog has not completed a full pass for {} s",
                 late / 1000
@@ -145,7 +146,7 @@ impl Orchestrator {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             instance: self.instance(),
             paused,
-            started_at: self.inner.started_at,
+            started_at: self.runtime.started_at,
             pool: pool(&hosts, &clusters, fresh_since),
             by_type: by_type(&hosts, &clusters, fresh_since),
             hosts: host_views,
@@ -157,7 +158,7 @@ impl Orchestrator {
     }
 
     fn database_status(&self) -> api::DatabaseStatus {
-        let findings = &self.inner.findings;
+        let findings = &self.runtime.findings;
         let (written, intact) = (
             findings.database(DatabaseCheck::Write),
             findings.database(DatabaseCheck::Integrity),
@@ -309,7 +310,7 @@ mod tests {
         let host = row();
         let shown = || {
             crashes(
-                &orchestrator.inner.findings.crashed(),
+                &orchestrator.runtime.findings.crashed(),
                 std::slice::from_ref(&host),
                 &[],
             )

@@ -140,14 +140,14 @@ impl Orchestrator {
 
     /// Reads the author and the cluster of an operation; `None` if it does not exist.
     async fn operation_owner(&self, operation: Uuid) -> Result<Option<(String, Option<Uuid>)>> {
-        if let Some(owner) = self.inner.operation_owners.get(operation) {
+        if let Some(owner) = self.operation_owners.get(operation) {
             return Ok(Some(owner));
         }
         let Some(row) = self.store().read().operation(operation).await? else {
             return Ok(None);
         };
         let owner = (row.author, row.cluster_id);
-        self.inner.operation_owners.put(operation, owner.clone());
+        self.operation_owners.put(operation, owner.clone());
         Ok(Some(owner))
     }
 }

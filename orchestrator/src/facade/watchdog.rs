@@ -1,13 +1,65 @@
-//! Entry points of the watchdog besides assessment: checks of the database, and the state of its own work.
+//! Entry points of the watchdog: assessment, filling, checks of the database, and the state of its own work.
 
 use crate::{
     Orchestrator, Result,
     runtime::findings::{DatabaseCheck, Watched},
 };
+use chainpool_agent::{ClusterId, NodeName, WakeStream};
 use chainpool_api::Timestamp;
 use std::time::Duration;
+use uuid::Uuid;
 
 impl Orchestrator {
+    /// Lists the hosts to watch.
+    pub async fn hosts_to_watch(&self) -> Result<Vec<Uuid>> {
+        self.health.hosts_to_watch().await
+    }
+
+    /// Opens the platform's event stream of a host; `None` if the host does not exist.
+    pub async fn host_watch(&self, host: Uuid) -> Result<Option<WakeStream>> {
+        self.health.host_watch(host).await
+    }
+
+    /// Assesses a host whose event stream was interrupted: anything there may have restarted meanwhile.
+    pub async fn host_events_interrupted(&self, host: Uuid) -> Result<()> {
+        self.health.host_events_interrupted(host).await
+    }
+
+    /// Assesses a host: probes it, lists our objects, removes objects of deleted clusters, and assesses its
+    /// clusters if its reachability changed.
+    pub async fn host_assess(&self, host: Uuid) -> Result<()> {
+        self.health.host_assess(host).await
+    }
+
+    /// Lists the clusters to probe: unhealthy ones first, then the least recently probed.
+    pub async fn clusters_to_assess(&self) -> Result<Vec<Uuid>> {
+        self.health.clusters_to_assess().await
+    }
+
+    /// Gathers evidence on a cluster and acts on the verdict. `refresh` reads the platform's inventory first.
+    /// While that is slow, the ledger's own evidence determines the verdict.
+    pub async fn cluster_assess(&self, cluster: Uuid, refresh: bool) -> Result<()> {
+        self.health.cluster_assess(cluster, refresh).await
+    }
+
+    /// Records the exit of a node's process, as reported by the platform, and assesses its cluster: at once,
+    /// so that it is not leased, and again when the platform's inventory has caught up, to repair it.
+    pub async fn node_died(&self, cluster: ClusterId, node: &NodeName, code: i64) -> Result<()> {
+        self.health.node_died(cluster, node, code).await
+    }
+
+    /// Stores the time of the latest evidence of all recently probed clusters, so that apply can distinguish
+    /// fresh from stale.
+    pub async fn note_checked(&self) -> Result<()> {
+        self.health.note_checked().await
+    }
+
+    /// Keeps hosts filled according to their policies: replaces failed free clusters when they are due and
+    /// creates missing ones. Takes no input and may run at any time.
+    pub async fn autofill(&self) -> Result<()> {
+        self.operations.autofill().await
+    }
+
     /// Checks that writes to the database are visible on another connection, and checks its integrity.
     pub async fn database_check(&self) {
         self.database_write_check().await;
@@ -16,7 +68,9 @@ impl Orchestrator {
             Ok(found) => Some(format!("damaged: {found}; restore a backup")),
             Err(error) => Some(reason(&error)),
         };
-        self.inner.findings.database_put(DatabaseCheck::Integrity, wrong);
+        self.runtime
+            .findings
+            .database_put(DatabaseCheck::Integrity, wrong);
     }
 
     /// Checks that writes to the database are visible on another connection.
@@ -24,7 +78,7 @@ impl Orchestrator {
         let failed = self.store().check_write().await.err().map(|error| reason(&error));
         // The store itself reports a failed write until one succeeds.
         let wrong = failed.filter(|_| self.store().write_failure().is_none());
-        self.inner.findings.database_put(DatabaseCheck::Write, wrong);
+        self.runtime.findings.database_put(DatabaseCheck::Write, wrong);
     }
 
     /// Runs a part of the watchdog's work. A panic is logged and shown in the status until the part succeeds,
@@ -34,17 +88,17 @@ impl Orchestrator {
         part: Watched,
         work: impl Future<Output = T>,
     ) -> impl Future<Output = Option<T>> {
-        self.inner.findings.isolated(part, work)
+        self.runtime.findings.isolated(part, work)
     }
 
     /// Records the end and the duration of a full pass.
     pub fn note_pass(&self, took: Duration) {
-        self.inner.findings.pass_put(took);
+        self.runtime.findings.pass_put(took);
     }
 
     /// Records how far the probes lag behind their period.
     pub fn note_lag(&self, lag: Duration) {
-        self.inner.findings.lag_put(lag);
+        self.runtime.findings.lag_put(lag);
     }
 
     /// Deletes history past its retention period.

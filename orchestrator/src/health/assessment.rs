@@ -5,7 +5,8 @@
 //! listing. Assessments of a cluster never run concurrently.
 
 use crate::{
-    Error, Orchestrator, Result,
+    Error, Result,
+    health::Health,
     health::{
         evidence::{Inventory, LedgerAssessment},
         reconcile::{Decision, Situation, decide, is_client_saturated},
@@ -34,16 +35,16 @@ enum Assessment {
     HostUnresponsive(Uuid),
 }
 
-impl Orchestrator {
+impl Health {
     /// Lists the clusters to probe: unhealthy ones first, then the least recently probed.
-    pub async fn clusters_to_assess(&self) -> Result<Vec<Uuid>> {
+    pub(crate) async fn clusters_to_assess(&self) -> Result<Vec<Uuid>> {
         let mut rows = self.store().read().clusters().await?;
         rows.retain(|row| row.state.0 == ClusterState::Ready);
         rows.sort_by_key(|row| {
             (
                 row.health.0 == HealthState::Healthy,
-                self.inner
-                    .runtime_cache
+                self.runtime
+                    .cache
                     .cluster(row.id, number(row.generation))
                     .checked_at,
             )
@@ -53,10 +54,10 @@ impl Orchestrator {
 
     /// Records the exit of a node's process, as reported by the platform, and assesses its cluster: at once,
     /// so that it is not leased, and again when the platform's inventory has caught up, to repair it.
-    pub async fn node_died(&self, cluster: ClusterId, node: &NodeName, code: i64) -> Result<()> {
+    pub(crate) async fn node_died(&self, cluster: ClusterId, node: &NodeName, code: i64) -> Result<()> {
         let at = Timestamp::now();
-        let policy = &self.inner.policy;
-        self.inner.runtime_cache.update_known(cluster.0, |runtime| {
+        let policy = &self.runtime.policy;
+        self.runtime.cache.update_known(cluster.0, |runtime| {
             runtime.exits.push_back(NodeExit {
                 node: node.clone(),
                 code,
@@ -71,7 +72,7 @@ impl Orchestrator {
             }
         });
         // Coalesce many exits into one assessment per cluster.
-        let Some(mut flight) = self.inner.runtime_cache.exit_checks.begin(cluster.0) else {
+        let Some(mut flight) = self.runtime.cache.exit_checks.begin(cluster.0) else {
             return Ok(());
         };
         loop {
@@ -89,10 +90,10 @@ impl Orchestrator {
 
     /// Gathers evidence on a cluster and acts on the verdict. `refresh` reads the platform's inventory first.
     /// While that is slow, the ledger's own evidence determines the verdict.
-    pub async fn cluster_assess(&self, cluster: Uuid, refresh: bool) -> Result<()> {
-        let one_at_a_time = self.inner.runtime_cache.assessment_lock(cluster);
+    pub(crate) async fn cluster_assess(&self, cluster: Uuid, refresh: bool) -> Result<()> {
+        let one_at_a_time = self.runtime.cache.assessment_lock(cluster);
         let guard = one_at_a_time.lock().await;
-        let inventory_timeout = self.inner.policy.assessment.inventory_timeout;
+        let inventory_timeout = self.runtime.policy.assessment.inventory_timeout;
         let mut outcome = self.assess(cluster, refresh, Some(inventory_timeout)).await?;
         if matches!(outcome, Assessment::TimedOut) {
             outcome = self.assess(cluster, true, None).await?;
@@ -133,8 +134,8 @@ impl Orchestrator {
         };
         if let Some(reason) = unknown {
             // Problems are assessed afresh when the host reconnects.
-            self.inner
-                .runtime_cache
+            self.runtime
+                .cache
                 .update_known(row.id, ClusterRuntime::clear_faults);
             self.verdict_store(
                 &row,
@@ -148,7 +149,7 @@ impl Orchestrator {
             .await?;
             return Ok(Assessment::Done);
         }
-        let agent = self.inner.agents.of(&host)?;
+        let agent = self.runtime.agents.of(&host)?;
         match self.evidence(&row, &agent, refresh, inventory_timeout).await {
             Ok(Some(assessed)) => {
                 let outcome = if assessed.inventory == Inventory::TimedOut {
@@ -179,7 +180,7 @@ impl Orchestrator {
         let bad = matches!(verdict.state, HealthState::Degraded | HealthState::Broken);
         let broken = verdict.state == HealthState::Broken;
         let maintenance = in_maintenance(row, host, now);
-        let policy = &self.inner.policy;
+        let policy = &self.runtime.policy;
         let in_grace = row.health.0 == HealthState::Starting
             && now.millis_since(row.last_started_at.0) < millis(policy.assessment.start_grace);
         let client_saturated = is_client_saturated(verdict.state, &evidence, &row.stopped_nodes.0);
@@ -188,10 +189,10 @@ impl Orchestrator {
             || in_grace
             || client_saturated
             || host.state.0 != HostState::Active
-            || self.is_paused();
+            || self.runtime.is_paused();
         let runtime = self
-            .inner
-            .runtime_cache
+            .runtime
+            .cache
             .update(row.id, number(row.generation), |runtime| {
                 if suspended {
                     // The delays start once something may be done.
@@ -212,7 +213,7 @@ impl Orchestrator {
                 runtime.clone()
             });
         if let Some(at) = runtime.reconnected_at {
-            self.inner.runtime_cache.node_started(host.id, at);
+            self.runtime.cache.node_started(host.id, at);
         }
         let changes_state = match row.operation_id {
             Some(id) => self.store().read().operation(id).await?.is_some_and(|o| {
@@ -243,7 +244,7 @@ impl Orchestrator {
             suspended,
             ledger_lost: ledger_lost_or_faulty,
             needs_proof,
-            host_settled: self.inner.runtime_cache.host_settled(host.id),
+            host_settled: self.runtime.cache.host_settled(host.id),
             evidence: &evidence,
             runtime: &runtime,
             stopped: &row.stopped_nodes.0,
@@ -292,7 +293,7 @@ impl Orchestrator {
         row.health = EnumColumn(verdict.state);
         row.health_reason.clone_from(&verdict.reason);
         row.checked_at = now.into();
-        row.height = self.height_seen(&row);
+        row.height = self.runtime.height_seen(&row);
         row.ledger_fault = row.ledger_fault.or(fault);
         if changed {
             let history = chainpool_store::HealthChangeRow {
@@ -324,10 +325,11 @@ impl Orchestrator {
         }
         tracing::info!(cluster = %row.name, why, "resetting a free cluster");
         match self
+            .operations
             .accept_reset(&mut tx, &host, row, &Cause::watchdog(why))
             .await
         {
-            Ok((_, superseded)) => self.accepted(tx, superseded.as_slice()).await,
+            Ok((_, superseded)) => self.operations.accepted(tx, superseded.as_slice()).await,
             // A running operation cannot be superseded by a reset; the next assessment sees its outcome.
             Err(Error::Conflict(_)) => Ok(()),
             Err(error) => Err(error),
@@ -359,10 +361,11 @@ impl Orchestrator {
         tracing::info!(cluster = %row.name, reason = %verdict.reason, ?arguments, "repairing a cluster in place");
         let reason = format!("{}: {}", verdict.state, verdict.reason);
         let (cluster, restarts) = (row.id, !arguments.restart.is_empty());
-        self.inner
-            .runtime_cache
+        self.runtime
+            .cache
             .update_known(cluster, |runtime| runtime.note_repair(&nodes, Timestamp::now()));
         let (_, superseded) = self
+            .operations
             .accept_on(
                 &mut tx,
                 row,
@@ -371,10 +374,10 @@ impl Orchestrator {
                 &Cause::watchdog(reason),
             )
             .await?;
-        self.accepted(tx, superseded.as_slice()).await?;
+        self.operations.accepted(tx, superseded.as_slice()).await?;
         if restarts {
-            self.inner
-                .runtime_cache
+            self.runtime
+                .cache
                 .update_known(cluster, ClusterRuntime::note_restart);
         }
         Ok(())
@@ -402,7 +405,7 @@ impl Orchestrator {
             && row.stopped_nodes == before.stopped_nodes
             && row.proof == before.proof;
         let same_host =
-            host.state.0 == HostState::Active && self.inner.runtime_cache.host_settled(host.id) == settled;
+            host.state.0 == HostState::Active && self.runtime.cache.host_settled(host.id) == settled;
         Ok((same && same_host && !in_maintenance(&row, &host, Timestamp::now())).then_some((row, host)))
     }
 }

@@ -1,7 +1,8 @@
 //! Gathers evidence on a ledger: from the ledger itself, and from the platform's inventory where needed.
 
 use crate::{
-    Error, Orchestrator, Result,
+    Error, Result,
+    health::Health,
     number::number,
     operations::volumes,
     runtime::{
@@ -52,7 +53,7 @@ impl Inventory {
     }
 }
 
-impl Orchestrator {
+impl Health {
     /// Returns the type of a ledger and the access to its nodes.
     async fn ledger(&self, row: &ClusterRow, agent: &HostAgent) -> Result<(Arc<dyn NetworkType>, Nodes)> {
         let key = ClusterKey {
@@ -60,11 +61,12 @@ impl Orchestrator {
             generation: number(row.generation),
         };
         let spec = self
+            .runtime
             .spec(row.id, key.generation)
             .await?
             .ok_or_else(|| Error::internal(format!("cluster {} has no spec", row.name)))?;
         let network = self
-            .inner
+            .runtime
             .registry
             .get(&row.network_type)
             .map_err(Error::internal)?;
@@ -72,7 +74,7 @@ impl Orchestrator {
             agent: Arc::clone(&agent.agent),
             key,
             spec,
-            policy: Arc::clone(&self.inner.policy),
+            policy: Arc::clone(&self.runtime.policy),
         };
         Ok((network, nodes))
     }
@@ -91,8 +93,8 @@ impl Orchestrator {
     ) -> Result<Option<LedgerAssessment>> {
         let (network, nodes) = self.ledger(row, agent).await?;
         let (generation, key) = (nodes.key.generation, nodes.key);
-        let policy = &self.inner.policy;
-        let mut runtime = self.inner.runtime_cache.cluster(row.id, generation);
+        let policy = &self.runtime.policy;
+        let mut runtime = self.runtime.cache.cluster(row.id, generation);
         let mut inventory = Inventory::Cached;
         if refresh || runtime.observed.is_none() {
             inventory = store_inventory(
@@ -103,7 +105,7 @@ impl Orchestrator {
         apply_exits(&mut runtime, &policy.assessment);
         let known = runtime.observed.clone().unwrap_or_default();
         // The highest block before this probe; a concurrent operation may observe later ones.
-        let height = self.height_seen(row).and_then(|h| u64::try_from(h).ok());
+        let height = self.runtime.height_seen(row).and_then(|h| u64::try_from(h).ok());
         let mut evidence = network.probe(&nodes, &known).await;
         // On a busy machine a node may respond late once: probe it again before reporting it.
         let newly_unresponsive = runtime.newly_unresponsive(&evidence);
@@ -171,7 +173,8 @@ impl Orchestrator {
         };
         let mut verdict = network.verdict(&row.parameters.0, &evidence, &history, policy, now);
         let listed = runtime.observed.as_ref().filter(|_| inventory.is_known());
-        self.note_evidence(row, generation, listed, &evidence, now);
+        self.runtime
+            .note_evidence(row, generation, listed, &evidence, now);
         if let Some(reason) = self.crash_loop(row, agent, &key).await {
             verdict = Verdict {
                 state: HealthState::Broken,
@@ -224,8 +227,8 @@ impl Orchestrator {
     /// Returns the reason of a crash loop. The reason stays the same while the loop lasts, because the log
     /// would differ each time.
     async fn crash_loop(&self, row: &ClusterRow, agent: &HostAgent, key: &ClusterKey) -> Option<String> {
-        let runtime = self.inner.runtime_cache.cluster(row.id, key.generation);
-        let policy = &self.inner.policy.crash_loop;
+        let runtime = self.runtime.cache.cluster(row.id, key.generation);
+        let policy = &self.runtime.policy.crash_loop;
         let found = match (crash_loop(&runtime, policy), runtime.crash_loop) {
             (Some((node, _)), Some((known, reason))) if node == known => return Some(reason),
             (Some((node, exits)), _) => {
@@ -235,11 +238,9 @@ impl Orchestrator {
             (None, None) => return None,
             (None, Some(_)) => None,
         };
-        self.inner
-            .runtime_cache
-            .update(row.id, key.generation, |runtime| {
-                runtime.crash_loop.clone_from(&found);
-            });
+        self.runtime.cache.update(row.id, key.generation, |runtime| {
+            runtime.crash_loop.clone_from(&found);
+        });
         found.map(|(_, reason)| reason)
     }
 }

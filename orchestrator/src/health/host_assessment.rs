@@ -2,7 +2,8 @@
 //! label.
 
 use crate::{
-    Error, Orchestrator, Result,
+    Error, Result,
+    health::Health,
     number::number,
     placement::{
         fill_key::{entry_name, fill_key},
@@ -21,9 +22,9 @@ use std::{
 };
 use uuid::Uuid;
 
-impl Orchestrator {
+impl Health {
     /// Lists the hosts to watch.
-    pub async fn hosts_to_watch(&self) -> Result<Vec<Uuid>> {
+    pub(crate) async fn hosts_to_watch(&self) -> Result<Vec<Uuid>> {
         Ok(self
             .store()
             .read()
@@ -35,26 +36,26 @@ impl Orchestrator {
     }
 
     /// Opens the platform's event stream of a host; `None` if the host does not exist.
-    pub async fn host_watch(&self, host: Uuid) -> Result<Option<WakeStream>> {
+    pub(crate) async fn host_watch(&self, host: Uuid) -> Result<Option<WakeStream>> {
         match self.store().read().host(host).await? {
-            Some(row) => Ok(Some(self.inner.agents.of(&row)?.agent.watch())),
+            Some(row) => Ok(Some(self.runtime.agents.of(&row)?.agent.watch())),
             None => Ok(None),
         }
     }
 
     /// Assesses a host whose event stream was interrupted: anything there may have restarted meanwhile.
-    pub async fn host_events_interrupted(&self, host: Uuid) -> Result<()> {
-        self.inner.runtime_cache.host_events_interrupted(host);
+    pub(crate) async fn host_events_interrupted(&self, host: Uuid) -> Result<()> {
+        self.runtime.cache.host_events_interrupted(host);
         self.host_assess(host).await
     }
 
     /// Assesses a host: probes it, lists our objects, removes objects of deleted clusters, and assesses its
     /// clusters if its reachability changed.
-    pub async fn host_assess(&self, host: Uuid) -> Result<()> {
+    pub(crate) async fn host_assess(&self, host: Uuid) -> Result<()> {
         let Some(row) = self.store().read().host(host).await? else {
             return Ok(());
         };
-        let agent = self.inner.agents.of(&row)?;
+        let agent = self.runtime.agents.of(&row)?;
         let before = row.state.0;
         let probed = agent.agent.probe().await;
         // A starting engine accepts the request at once and responds when it is up.
@@ -75,7 +76,7 @@ impl Orchestrator {
             // It responds and will report its state soon; its clusters continue.
             Err(chainpool_agent::Error::Busy(reason))
                 if before == HostState::Active
-                    && probed_recently(&row, self.inner.policy.host.busy_max, now) =>
+                    && probed_recently(&row, self.runtime.policy.host.busy_max, now) =>
             {
                 tracing::debug!(host = %row.name, reason, "a host cannot report its state now");
                 return Ok(());
@@ -96,9 +97,9 @@ impl Orchestrator {
             .await?
         {
             match state {
-                HostState::Active => self.inner.runtime_cache.host_reachable(row.id, now),
+                HostState::Active => self.runtime.cache.host_reachable(row.id, now),
                 HostState::Unreachable | HostState::Paused => {
-                    self.inner.runtime_cache.host_unreachable(row.id);
+                    self.runtime.cache.host_unreachable(row.id);
                 }
             }
         }
@@ -158,7 +159,7 @@ impl Orchestrator {
     async fn host_inventory(&self, row: &HostRow, agent: &HostAgent) -> Result<()> {
         let listed_at = Timestamp::now();
         let observed = agent.agent.observe(Scope::Host).await?;
-        self.inner.reservations.put(row.id, observed.resources_in_use);
+        self.placement.reservations.put(row.id, observed.resources_in_use);
         let read = self.store().read();
         if read.host(row.id).await?.is_none() {
             // The host was forgotten meanwhile: its objects are no longer ours to remove.
@@ -174,14 +175,14 @@ impl Orchestrator {
         }
         for cluster in read.clusters_of(row.id).await? {
             let listed = by_cluster.get(&cluster.id).cloned().unwrap_or_default();
-            self.inner
-                .runtime_cache
+            self.runtime
+                .cache
                 .update(cluster.id, number(cluster.generation), |runtime| {
                     runtime.observed = Some(listed);
                 });
         }
         let mut unclaimed = Vec::new();
-        let paused = self.is_paused();
+        let paused = self.runtime.is_paused();
         for (id, listed) in by_cluster {
             let newest = listed.objects.iter().map(|o| o.generation).max().unwrap_or(0);
             let oldest = listed.objects.iter().map(|o| o.generation).min().unwrap_or(0);
@@ -209,13 +210,13 @@ impl Orchestrator {
                 None => unclaimed.push(unclaimed_objects(row, id, &listed)),
             }
         }
-        self.inner.findings.unclaimed_put(row.id, unclaimed);
+        self.runtime.findings.unclaimed_put(row.id, unclaimed);
         Ok(())
     }
 
     /// Lists the unclaimed objects on a host now.
     pub(crate) async fn unclaimed_now(&self, row: &HostRow) -> Result<Vec<api::Unclaimed>> {
-        let agent = self.inner.agents.of(row)?;
+        let agent = self.runtime.agents.of(row)?;
         if row.state.0 == HostState::Unreachable {
             return Err(Error::Unavailable(format!(
                 "host {} is unreachable: {}",
@@ -223,15 +224,15 @@ impl Orchestrator {
             )));
         }
         self.host_inventory(row, &agent).await?;
-        Ok(self.inner.findings.unclaimed(row.id))
+        Ok(self.runtime.findings.unclaimed(row.id))
     }
 
     /// Stores the time of the latest evidence of all recently probed clusters, so that apply can distinguish
     /// fresh from stale.
-    pub async fn note_checked(&self) -> Result<()> {
+    pub(crate) async fn note_checked(&self) -> Result<()> {
         let now = Timestamp::now();
-        let since = Timestamp(now.0 - millis(self.inner.policy.assessment.record_interval));
-        let ids: Vec<Uuid> = self.inner.runtime_cache.checked_since(since);
+        let since = Timestamp(now.0 - millis(self.runtime.policy.assessment.record_interval));
+        let ids: Vec<Uuid> = self.runtime.cache.checked_since(since);
         if ids.is_empty() {
             return Ok(());
         }
@@ -245,7 +246,8 @@ impl Orchestrator {
             .filter(|row| row.leased && known.contains(&row.id));
         let heights: Vec<(ClusterRow, i64)> = leased
             .filter_map(|row| {
-                self.height_seen(&row)
+                self.runtime
+                    .height_seen(&row)
                     .filter(|height| Some(*height) > row.height)
                     .map(|height| (row, height))
             })

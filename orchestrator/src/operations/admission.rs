@@ -1,7 +1,8 @@
 //! Admission of a change: the desired state and its operation in one transaction.
 
 use crate::{
-    Error, Orchestrator, Result,
+    Error, Result,
+    operations::Operations,
     operations::{
         amendment::revert_amendments,
         cause::Cause,
@@ -19,14 +20,14 @@ use rand::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
-impl Orchestrator {
+impl Operations {
     /// Commits accepted operations and wakes the executor.
     pub(crate) async fn accepted(&self, tx: Tx, superseded: &[Uuid]) -> Result<()> {
         tx.commit("operation accepted").await?;
         for operation in superseded {
-            self.inner.executor.cancel(*operation);
+            self.running.cancel(*operation);
         }
-        self.inner.executor.wake();
+        self.running.wake();
         Ok(())
     }
 
@@ -61,7 +62,7 @@ impl Orchestrator {
             Some(name) => name,
             None => free_name(tx, &network_type).await?,
         };
-        let allocation = self.allocate(tx, host, id, &requirements).await?;
+        let allocation = self.placement.allocate(tx, host, id, &requirements).await?;
         let mut row = ClusterRow {
             id,
             name,
@@ -124,7 +125,7 @@ impl Orchestrator {
     ) -> Result<(OperationRow, Option<Uuid>)> {
         let superseded = supersede(tx, &row, OperationKind::ClusterReset).await?;
         let network = self
-            .inner
+            .runtime
             .registry
             .get(&row.network_type)
             .map_err(Error::internal)?;

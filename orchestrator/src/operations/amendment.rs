@@ -1,8 +1,9 @@
 //! Amendment of a running cluster: a revision of its generation that leaves unaffected nodes unchanged.
 
 use crate::{
-    Error, Orchestrator, Result,
+    Error, Result,
     number::number,
+    operations::Operations,
     operations::{
         cause::Cause,
         plan::Arguments,
@@ -18,7 +19,7 @@ use chainpool_store::{ClusterRow, HostRow, Json, OperationRow, PortRow, Tx};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
-impl Orchestrator {
+impl Operations {
     /// Accepts an amendment: ports for new nodes, the amended spec, the operation.
     pub(crate) async fn accept_amend(
         &self,
@@ -29,7 +30,7 @@ impl Orchestrator {
     ) -> Result<(OperationRow, Option<Uuid>)> {
         let superseded = supersede(tx, &row, OperationKind::ClusterAmend).await?;
         let network = self
-            .inner
+            .runtime
             .registry
             .get(&row.network_type)
             .map_err(Error::internal)?;
@@ -88,7 +89,7 @@ impl Orchestrator {
         taken: u16,
     ) -> Result<()> {
         let network = self
-            .inner
+            .runtime
             .registry
             .get(&row.network_type)
             .map_err(Error::internal)?;
@@ -135,7 +136,7 @@ impl Orchestrator {
         if requested.is_none() {
             after.boot.clone_from(&previous.boot);
         }
-        if self.inner.agents.of(host)?.agent.capabilities().machines {
+        if self.runtime.agents.of(host)?.agent.capabilities().machines {
             let new: Vec<NodeName> = after
                 .processes()
                 .map(|node| &node.name)
@@ -144,6 +145,7 @@ impl Orchestrator {
                 .collect();
             if !new.is_empty() {
                 let chosen = self
+                    .placement
                     .machines(tx, host, row, &new, &requirements.colocated)
                     .await?;
                 row.machines.0.extend(chosen);
@@ -175,7 +177,7 @@ impl Orchestrator {
             .filter(|need| !has.contains(&(need.node.to_string(), need.port.clone())))
             .cloned()
             .collect();
-        ports.extend(self.more_ports(tx, host, row.id, &needs).await?);
+        ports.extend(self.placement.more_ports(tx, host, row.id, &needs).await?);
         Ok(ports)
     }
 }

@@ -1,7 +1,8 @@
 //! Keeping hosts filled according to their policies.
 
 use crate::{
-    Error, Orchestrator, Result,
+    Error, Result,
+    operations::Operations,
     operations::cause::Cause,
     placement::{
         fill_policy::{is_failing, is_idle, outdated_now, recipes, surplus},
@@ -13,11 +14,11 @@ use chainpool_api::{ClusterState, HostState, Timestamp};
 use chainpool_store::{ClusterRow, HostRow, Tx};
 use uuid::Uuid;
 
-impl Orchestrator {
+impl Operations {
     /// Keeps hosts filled according to their policies: replaces failed free clusters when they are due and
     /// creates missing ones. Takes no input and may run at any time.
-    pub async fn autofill(&self) -> Result<()> {
-        if self.is_paused() {
+    pub(crate) async fn autofill(&self) -> Result<()> {
+        if self.runtime.is_paused() {
             return Ok(());
         }
         for host in self.store().read().hosts().await? {
@@ -27,7 +28,7 @@ impl Orchestrator {
                 self.shrink_host(&host).await?;
                 self.autofill_host(host).await
             });
-            if let Some(Err(error)) = self.inner.findings.isolated(part, fit).await {
+            if let Some(Err(error)) = self.runtime.findings.isolated(part, fit).await {
                 tracing::error!(host = %name, %error, cause = ?error, "a host could not be filled; retrying");
             }
         }
@@ -64,11 +65,11 @@ impl Orchestrator {
                     .await?;
             }
         }
-        for id in outdated_now(&self.inner.registry, &host, &clusters)? {
+        for id in outdated_now(&self.runtime.registry, &host, &clusters)? {
             let is_required = |host: &HostRow, clusters: &[ClusterRow]| {
                 Ok(host.autofill
                     && offers(host)
-                    && outdated_now(&self.inner.registry, host, clusters)?.contains(&id))
+                    && outdated_now(&self.runtime.registry, host, clusters)?.contains(&id))
             };
             self.delete_if_idle(id, is_required, "autofill replaces an outdated cluster")
                 .await?;
@@ -79,7 +80,7 @@ impl Orchestrator {
                 Err(error @ (Error::Conflict(_) | Error::Invalid(_))) => Some(error.to_string()),
                 Err(error) => return Err(error),
             };
-            self.inner.findings.fill_put(host.id, why);
+            self.runtime.findings.fill_put(host.id, why);
         }
         Ok(())
     }
@@ -102,9 +103,9 @@ impl Orchestrator {
             return Ok(());
         }
         let clusters = self.store().read().clusters_of(host.id).await?;
-        for id in surplus(&self.inner.registry, host, &clusters) {
+        for id in surplus(&self.runtime.registry, host, &clusters) {
             let is_required = |host: &HostRow, clusters: &[ClusterRow]| {
-                Ok(surplus(&self.inner.registry, host, clusters).contains(&id))
+                Ok(surplus(&self.runtime.registry, host, clusters).contains(&id))
             };
             self.delete_if_idle(id, is_required, "the host exceeds its capacity")
                 .await?;
@@ -127,7 +128,7 @@ impl Orchestrator {
                 .is_none_or(|until| until.0 <= Timestamp::now());
         let outdated = fills
             && !is_failing(host)
-            && recipes(&self.inner.registry, &host.settings.0.fill).is_outdated(cluster);
+            && recipes(&self.runtime.registry, &host.settings.0.fill).is_outdated(cluster);
         let others = tx
             .clusters_of(host.id)
             .await?

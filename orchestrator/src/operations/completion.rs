@@ -1,7 +1,8 @@
 //! Completion of an operation: its outcome and the new state of its cluster, in one transaction.
 
 use crate::{
-    Error, Orchestrator, Result,
+    Error, Result,
+    operations::Operations,
     operations::{
         health_history::keep_history, plan::Arguments, step_error::StepError, volumes::renewed_text,
     },
@@ -39,7 +40,7 @@ impl<'a> Failure<'a> {
     }
 }
 
-impl Orchestrator {
+impl Operations {
     /// Records the outcome of an operation. Does nothing if this process no longer owns it.
     pub(crate) async fn finish(
         &self,
@@ -82,29 +83,25 @@ impl Orchestrator {
         tx.commit("operation ended").await?;
         if let Some(id) = cluster {
             if kind == OperationKind::ClusterDelete && outcome.is_ok() {
-                self.inner.runtime_cache.forget(id);
-                self.inner.specs.forget(id);
+                self.runtime.cache.forget(id);
+                self.runtime.specs.forget(id);
             }
             // A repair without a proof is one attempt within the cluster's recovery time; anything else
             // restarts that time.
             if is_proven {
-                self.inner
-                    .runtime_cache
-                    .update_known(id, ClusterRuntime::reset_timers);
+                self.runtime.cache.update_known(id, ClusterRuntime::reset_timers);
             }
             // The blocker is cleared unless the operation failed because of it.
             if !matches!(
                 &outcome,
                 Err(StepError::Agent(chainpool_agent::Error::Dependency(_)))
             ) {
-                self.inner
-                    .runtime_cache
+                self.runtime
+                    .cache
                     .update_known(id, |runtime| runtime.blocked_by = None);
             }
             if kind != OperationKind::ClusterRepair && kind != OperationKind::ClusterProve {
-                self.inner
-                    .runtime_cache
-                    .update_known(id, ClusterRuntime::clear_faults);
+                self.runtime.cache.update_known(id, ClusterRuntime::clear_faults);
             }
         }
         Ok(())
@@ -123,7 +120,7 @@ impl Orchestrator {
         }
         cluster.operation_id = None;
         // Keep the height that the cluster had when it stopped.
-        cluster.height = self.height_seen(&cluster);
+        cluster.height = self.runtime.height_seen(&cluster);
         let done = operation.state.0 == OperationState::Succeeded;
         let proof = proof_of(operation);
         let arguments = || Arguments::read(&operation.arguments.0).map_err(Error::internal);

@@ -10,7 +10,8 @@
 //! operation's deadline. Any other error ends the operation, except a delete, which is retried without limit.
 
 use crate::{
-    Error, Orchestrator, Result,
+    Error, Result,
+    operations::Operations,
     operations::{
         plan::{Action, Arguments, Planned, Subject, plan},
         step_deadline::StepDeadline,
@@ -21,23 +22,23 @@ use chainpool_api::{HostState, Noun, OperationKind, StepState, Timestamp};
 use chainpool_store::{EnumColumn, Json, OperationRow, StepRow};
 use futures::{StreamExt, stream::FuturesUnordered};
 use rand::Rng;
-use std::{pin::pin, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-impl Orchestrator {
+impl Operations {
     /// Starts the loop that claims accepted operations.
-    pub(crate) fn executor_start(&self) {
-        let this = self.clone();
-        self.inner.executor.tasks.spawn(async move {
+    pub(crate) fn executor_start(self: &Arc<Self>) {
+        let this = Arc::clone(self);
+        self.running.tasks.spawn(async move {
             loop {
                 if let Err(error) = this.executor_claim().await {
                     tracing::error!(%error, cause = ?error, "accepted operations could not be claimed; retrying");
                 }
                 tokio::select! {
-                    () = this.inner.stop.cancelled() => return,
-                    () = this.inner.executor.wake.notified() => {}
+                    () = this.runtime.stop.cancelled() => return,
+                    () = this.running.wake.notified() => {}
                     () = tokio::time::sleep(Duration::from_secs(1)) => {}
                 }
             }
@@ -46,24 +47,23 @@ impl Orchestrator {
 
     /// Waits until all tasks have ended.
     pub(crate) async fn executor_drained(&self) {
-        self.inner.executor.tasks.close();
-        self.inner.executor.tasks.wait().await;
+        self.running.tasks.close();
+        self.running.tasks.wait().await;
     }
 
-    async fn executor_claim(&self) -> Result<()> {
+    async fn executor_claim(self: &Arc<Self>) -> Result<()> {
         for row in self.store().read().operations_live().await? {
-            if row.epoch >= self.store().epoch() || self.inner.stop.is_cancelled() {
+            if row.epoch >= self.store().epoch() || self.runtime.stop.is_cancelled() {
                 continue;
             }
             let mut tx = self.store().begin().await?;
             let Some(operation) = tx.operation_claim(row.id, Timestamp::now()).await? else {
                 continue;
             };
-            let token = self.inner.executor.begin(operation.id);
+            let token = self.running.begin(operation.id);
             tx.commit("operation claimed").await?;
-            let this = self.clone();
-            self.inner
-                .executor
+            let this = Arc::clone(self);
+            self.running
                 .tasks
                 .spawn(async move { this.operation_run(operation, token).await });
         }
@@ -72,9 +72,7 @@ impl Orchestrator {
 
     async fn operation_run(&self, operation: OperationRow, token: CancellationToken) {
         let id = operation.id;
-        let lock = operation
-            .cluster_id
-            .map(|cluster| self.inner.executor.cluster(cluster));
+        let lock = operation.cluster_id.map(|cluster| self.running.cluster(cluster));
         let work = async {
             let _one_at_a_time = match &lock {
                 Some(lock) => Some(unless_cancelled(&token, lock.lock()).await?),
@@ -83,12 +81,12 @@ impl Orchestrator {
             self.operation_relocating(&operation, &token).await
         };
         // When this process stops, the work is dropped at its next await; every agent call tolerates that.
-        let outcome = self.inner.stop.run_until_cancelled(work).await;
+        let outcome = self.runtime.stop.run_until_cancelled(work).await;
         if let Some(outcome) = outcome {
             self.operation_end(&operation, outcome).await;
         }
-        self.inner.executor.end(id);
-        self.inner.executor.wake();
+        self.running.end(id);
+        self.running.wake();
     }
 
     /// Runs an operation, and relocates its cluster each time its address or port is in use.
@@ -150,7 +148,7 @@ impl Orchestrator {
     async fn operation_plan(&self, operation: &OperationRow) -> Result<Vec<StepRow>, StepError> {
         let generation = u32::try_from(operation.generation).map_err(Error::internal)?;
         let spec = match operation.cluster_id {
-            Some(cluster) => self.spec(cluster, generation).await?,
+            Some(cluster) => self.runtime.spec(cluster, generation).await?,
             None => None,
         };
         let nodes = spec
@@ -204,7 +202,7 @@ impl Orchestrator {
         let mut started = step
             .started_at
             .map_or_else(Timestamp::now, |at| at.0)
-            .max(self.inner.started_at);
+            .max(self.runtime.started_at);
         loop {
             let deadline = operation
                 .deadline_at
@@ -271,8 +269,8 @@ impl Orchestrator {
         if let (Some(cluster), Err(StepError::Agent(chainpool_agent::Error::Dependency(reason)))) =
             (operation.cluster_id, performed)
         {
-            self.inner
-                .runtime_cache
+            self.runtime
+                .cache
                 .update_known(cluster, |runtime| runtime.blocked_by = Some(reason.clone()));
         }
     }
@@ -364,7 +362,7 @@ impl Orchestrator {
                 }
             }
             tokio::select! {
-                () = self.inner.stop.cancelled() => return,
+                () = self.runtime.stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
             }
             pause = (pause * 2).min(Duration::from_secs(10));

@@ -1,7 +1,8 @@
 //! Acceptance of a fillup.
 
 use crate::{
-    Error, Orchestrator, Result,
+    Error, Result,
+    operations::Operations,
     operations::{cause::Cause, plan::Arguments},
     placement::{
         choose,
@@ -16,7 +17,7 @@ use chainpool_store::{Json, OperationRow, Tx};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
-impl Orchestrator {
+impl Operations {
     /// Accepts a fillup: creates all missing clusters up to the capacity. With
     /// `only_due`, failing entries wait for their next attempt; then the result is `None` if there is nothing
     /// to create, and an error with the reason if there is no space.
@@ -45,7 +46,7 @@ impl Orchestrator {
         let clusters = tx.clusters_of(host.id).await?;
         let capacity = u32::try_from(host.capacity).map_err(Error::internal)?;
         let fill = host.settings.0.fill.clone();
-        let recipes = recipes(&self.inner.registry, &fill);
+        let recipes = recipes(&self.runtime.registry, &fill);
         let mut have = choose::have(clusters.iter().map(|cluster| recipes.place(cluster)));
         let now = Timestamp::now();
         let waits = |entry: &api::Fill| {
@@ -77,7 +78,7 @@ impl Orchestrator {
             {
                 break;
             }
-            let more = NewCluster::of_entry(&self.inner.registry, &fill[place], place)?;
+            let more = NewCluster::of_entry(&self.runtime.registry, &fill[place], place)?;
             limited = no_room(
                 &host,
                 &clusters,
@@ -99,7 +100,7 @@ impl Orchestrator {
             .accept_host(tx, &host, OperationKind::HostFillup, Arguments::default(), cause)
             .await?;
         for place in chosen {
-            let new = NewCluster::of_entry(&self.inner.registry, &fill[place], place)?;
+            let new = NewCluster::of_entry(&self.runtime.registry, &fill[place], place)?;
             self.accept_create(tx, &host, new, &cause.part_of(operation.id))
                 .await?;
         }

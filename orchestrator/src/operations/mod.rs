@@ -22,3 +22,29 @@ mod step_deadline;
 mod step_error;
 mod supersede;
 pub(crate) mod volumes;
+
+use crate::{placement::Placement, runtime::Runtime};
+use chainpool_store::Store;
+use running::RunningOperations;
+use std::sync::Arc;
+
+/// The admission and the execution of operations.
+pub(crate) struct Operations {
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) placement: Arc<Placement>,
+    pub(crate) running: RunningOperations,
+}
+
+impl Operations {
+    pub(crate) fn new(placement: Arc<Placement>) -> Self {
+        Self {
+            runtime: Arc::clone(&placement.runtime),
+            placement,
+            running: RunningOperations::default(),
+        }
+    }
+
+    fn store(&self) -> &Store {
+        &self.runtime.store
+    }
+}

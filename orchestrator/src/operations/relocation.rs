@@ -3,12 +3,12 @@
 //! The platform is shared: another control plane or program may take an address after it was chosen. Then the
 //! cluster becomes its next generation at another place, within the same operation.
 
-use crate::{Error, Orchestrator, Result, operations::generation::next_generation};
+use crate::{Error, Result, operations::Operations, operations::generation::next_generation};
 use chainpool_agent::Place;
 use chainpool_api::{OperationKind, Timestamp};
 use chainpool_store::OperationRow;
 
-impl Orchestrator {
+impl Operations {
     /// Relocates a cluster that is being created, or replaces a port of an amendment, because `place` is in
     /// use. Returns the operation to continue with; `None` if the operation is of another kind or no longer
     /// ours.
@@ -27,7 +27,7 @@ impl Orchestrator {
         let Some(id) = operation.cluster_id.filter(|_| (creating || amending) && !late) else {
             return Ok(None);
         };
-        self.inner.reservations.add(operation.host_id, place);
+        self.placement.reservations.add(operation.host_id, place);
         let mut tx = self.store().begin().await?;
         if !tx.operation_is_owned(operation.id).await? {
             return Ok(None);
@@ -39,18 +39,19 @@ impl Orchestrator {
             let Place::Port(port) = place else { return Ok(None) };
             self.amend_elsewhere(&mut tx, &host, row, port).await?;
             tx.steps_delete(operation.id).await?;
-            let cached = self.inner.specs.amending(id);
+            let cached = self.runtime.specs.amending(id);
             tx.commit("amendment relocated").await?;
             cached.done();
             tracing::warn!(operation = %operation.id, cluster = %id, port, why, "a port of an amendment is in use; choosing another one");
             return Ok(Some(operation.clone()));
         }
         let network = self
-            .inner
+            .runtime
             .registry
             .get(&row.network_type)
             .map_err(Error::internal)?;
         let allocation = self
+            .placement
             .allocate(&tx, &host, id, &network.requirements(&row.parameters.0))
             .await?;
         let ports = allocation.port_rows(host.id, id);

@@ -1,13 +1,13 @@
 //! Rendering: from a row to the spec of its generation, with fresh keys, on machines of its host.
 
-use crate::{Error, Orchestrator, Result, runtime::public_endpoints::public_endpoints};
+use crate::{Error, Result, operations::Operations, runtime::public_endpoints::public_endpoints};
 use chainpool_agent::{LogConfig, LogType, NetworkSpec, NodeName, Secret};
 use chainpool_api::{self as api, Timestamp};
 use chainpool_networks::{NetworkType, PortNeed, RenderRequest, Seed};
 use chainpool_store::{ClusterRow, HostRow, Json, PortRow, Tx};
 use rand::Rng;
 
-impl Orchestrator {
+impl Operations {
     /// Renders the spec of a row's generation with fresh keys, chooses machines for its nodes and jobs, and
     /// stores it sealed.
     pub(crate) async fn render_into(
@@ -20,19 +20,20 @@ impl Orchestrator {
     ) -> Result<()> {
         let now = Timestamp::now();
         let mut spec = network.render(&render_request(host, row, ports, network), &seed());
-        if self.inner.agents.of(host)?.agent.capabilities().machines {
+        if self.runtime.agents.of(host)?.agent.capabilities().machines {
             let nodes: Vec<NodeName> = spec.processes().map(|node| node.name.clone()).collect();
             // An amended generation had more nodes.
             row.machines.0.retain(|node, _| nodes.contains(node));
             row.machines = Json(
-                self.machines(
-                    tx,
-                    host,
-                    row,
-                    &nodes,
-                    &network.requirements(&row.parameters.0).colocated,
-                )
-                .await?,
+                self.placement
+                    .machines(
+                        tx,
+                        host,
+                        row,
+                        &nodes,
+                        &network.requirements(&row.parameters.0).colocated,
+                    )
+                    .await?,
             );
             spec = spec.placed(&row.machines.0);
         }

@@ -2,7 +2,7 @@
 //! operation.
 
 use crate::{
-    Orchestrator,
+    operations::Operations,
     operations::{
         step_context::StepContext,
         step_deadline::{Backoff, StepDeadline},
@@ -47,13 +47,13 @@ async fn wait_for_stall(
     }
 }
 
-impl Orchestrator {
+impl Operations {
     /// Tracks the nodes that an operation must restart, based on the last observed state of its cluster.
     pub(crate) fn stall_tracker(&self, context: &StepContext) -> StallTracker {
         StallTracker::new(
-            &self.inner.policy.repair,
-            self.inner
-                .runtime_cache
+            &self.runtime.policy.repair,
+            self.runtime
+                .cache
                 .cluster(context.cluster.id, context.key.generation)
                 .answered,
         )
@@ -116,7 +116,7 @@ impl Orchestrator {
             };
             let outcome = tokio::select! {
                 outcome = attempts => outcome?,
-                error = wait_for_stall(context, network, nodes, &mut stalls, &self.inner.policy.repair) => Err(error),
+                error = wait_for_stall(context, network, nodes, &mut stalls, &self.runtime.policy.repair) => Err(error),
             };
             match outcome {
                 Ok(done) => return Ok(done),

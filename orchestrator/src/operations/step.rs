@@ -1,7 +1,8 @@
 //! Execution of one step. Every step may run twice, and may be dropped at any await.
 
 use crate::{
-    Error, Orchestrator,
+    Error,
+    operations::Operations,
     operations::{
         plan::Action,
         step_context::StepContext,
@@ -46,7 +47,7 @@ async fn image_of(context: &StepContext, images: &[String]) -> Result<ImageRef, 
         })
 }
 
-impl Orchestrator {
+impl Operations {
     /// Determines what must be recorded before a step runs: a restart records the incarnation that it ends.
     pub(crate) async fn step_memo(
         &self,
@@ -247,7 +248,7 @@ impl Orchestrator {
         let context = self.context(operation).await?;
         let (network, nodes) = self.nodes_of(&context).await?;
         let mut backoff = Backoff::new(deadline);
-        let mut stalls = StallTracker::new(&self.inner.policy.repair, BTreeSet::new());
+        let mut stalls = StallTracker::new(&self.runtime.policy.repair, BTreeSet::new());
         loop {
             let observed = backoff
                 .unless_transient(
@@ -301,10 +302,10 @@ impl Orchestrator {
         }
         let started_at = operation.started_at.unwrap_or(operation.created_at).0;
         let runtime = self
-            .inner
-            .runtime_cache
+            .runtime
+            .cache
             .cluster(context.cluster.id, context.key.generation);
-        let policy = &self.inner.policy.crash_loop;
+        let policy = &self.runtime.policy.crash_loop;
         match crash_loop_since(&runtime, started_at, policy).filter(|(node, _)| wanted.contains(node)) {
             None => Ok(()),
             Some((node, exits)) => Err(StepError::DeadlineExceeded(
@@ -362,12 +363,12 @@ impl Orchestrator {
                 &context.cluster.parameters.0,
                 &evidence,
                 &history,
-                &self.inner.policy,
+                &self.runtime.policy,
                 Timestamp::now(),
             );
             // A ledger without a block is not ready yet.
             let ready = verdict.state == HealthState::Healthy && evidence.height.is_some_and(|h| h > 0);
-            self.note_evidence(
+            self.runtime.note_evidence(
                 &context.cluster,
                 context.key.generation,
                 Some(listed),

@@ -1,6 +1,6 @@
 //! The host, the cluster and the spec that a step works on.
 
-use crate::{Error, Orchestrator, operations::step_error::StepError, runtime::agents::HostAgent};
+use crate::{Error, operations::Operations, operations::step_error::StepError, runtime::agents::HostAgent};
 use chainpool_agent::{ClusterId, ClusterKey, ClusterSpec};
 use chainpool_api::HostState;
 use chainpool_networks::{NetworkType, Nodes};
@@ -14,7 +14,7 @@ pub(crate) struct StepContext {
     pub(crate) key: ClusterKey,
 }
 
-impl Orchestrator {
+impl Operations {
     pub(super) async fn host_agent(&self, operation: &OperationRow) -> Result<HostAgent, StepError> {
         let host = self
             .store()
@@ -30,7 +30,7 @@ impl Orchestrator {
             ))
             .into());
         }
-        Ok(self.inner.agents.of(&host)?)
+        Ok(self.runtime.agents.of(&host)?)
     }
 
     pub(super) async fn context(&self, operation: &OperationRow) -> Result<StepContext, StepError> {
@@ -56,7 +56,10 @@ impl Orchestrator {
     }
 
     pub(crate) async fn spec_of(&self, context: &StepContext) -> Result<Arc<ClusterSpec>, StepError> {
-        let spec = self.spec(context.cluster.id, context.key.generation).await?;
+        let spec = self
+            .runtime
+            .spec(context.cluster.id, context.key.generation)
+            .await?;
         spec.ok_or_else(|| {
             Error::internal(format!(
                 "cluster {} has no spec for generation {}",
@@ -72,7 +75,7 @@ impl Orchestrator {
     ) -> Result<(Arc<dyn NetworkType>, Nodes), StepError> {
         let spec = self.spec_of(context).await?;
         let network = self
-            .inner
+            .runtime
             .registry
             .get(&context.cluster.network_type)
             .map_err(Error::internal)?;
@@ -82,7 +85,7 @@ impl Orchestrator {
                 agent: Arc::clone(&context.host.agent),
                 key: context.key,
                 spec,
-                policy: Arc::clone(&self.inner.policy),
+                policy: Arc::clone(&self.runtime.policy),
             },
         ))
     }

@@ -2,7 +2,7 @@
 //! nothing.
 
 use crate::{
-    Orchestrator,
+    operations::Operations,
     operations::{step_context::StepContext, step_error::StepError},
 };
 use chainpool_agent::{ClusterSpec, Generation, NodeName, ObjectKind, Observation, Scope};
@@ -83,7 +83,7 @@ pub(crate) fn renewed_text(operation: &OperationRow) -> Option<String> {
     lost_text(&nodes)
 }
 
-impl Orchestrator {
+impl Operations {
     /// Checks the volumes of an existing generation and records the nodes whose volumes are gone. Returns an
     /// error if the ledger is lost: then no node may start.
     pub(crate) async fn check_ledger_volumes(
@@ -99,7 +99,7 @@ impl Orchestrator {
         let spec = self.spec_of(context).await?;
         let lost = lost(&spec, context.key.generation, &listed);
         let network = self
-            .inner
+            .runtime
             .registry
             .get(&context.cluster.network_type)
             .map_err(crate::Error::internal)?;

@@ -1,6 +1,6 @@
 //! Allocation of ports, a subnet and machines for a cluster on its host.
 
-use crate::{Error, Orchestrator, Result, placement::choose, text::counted};
+use crate::{Error, Result, placement::Placement, placement::choose, text::counted};
 use chainpool_agent::{NodeName, ResourcesInUse};
 use chainpool_networks::{PortNeed, Requirements};
 use chainpool_store::{ClusterRow, HostRow, PortRow, Tx};
@@ -52,7 +52,7 @@ pub(crate) fn has_addresses(host: &HostRow, cluster: &ClusterRow, requirements: 
     Err(Error::conflict("subnets_exhausted", text))
 }
 
-impl Orchestrator {
+impl Placement {
     /// Chooses ports and a subnet for a cluster; its current ones count as free.
     pub(crate) async fn allocate(
         &self,
@@ -64,11 +64,11 @@ impl Orchestrator {
         let ports = self
             .free_ports(tx, host, Some(cluster), &requirements.ports)
             .await?;
-        if !self.inner.agents.of(host)?.agent.capabilities().subnets {
+        if !self.runtime.agents.of(host)?.agent.capabilities().subnets {
             return Ok(Allocation { ports, subnet: None });
         }
         let settings = &host.settings.0;
-        let foreign_networks = self.inner.reservations.of(host.id).networks;
+        let foreign_networks = self.reservations.of(host.id).networks;
         let others = tx
             .clusters_of(host.id)
             .await?
@@ -117,7 +117,7 @@ impl Orchestrator {
         let ResourcesInUse {
             networks: _,
             ports: foreign,
-        } = self.inner.reservations.of(host.id);
+        } = self.reservations.of(host.id);
         let range = host.settings.0.ports;
         let others = tx
             .ports_of(host.id)

@@ -1,12 +1,12 @@
 //! Observations of clusters: recording and the highest block.
 
-use crate::{Orchestrator, number::number};
+use crate::{number::number, runtime::Runtime};
 use chainpool_agent::Observation;
 use chainpool_api::{self as api, Timestamp};
 use chainpool_store::ClusterRow;
 use std::collections::BTreeSet;
 
-impl Orchestrator {
+impl Runtime {
     /// Stores the observed state.
     pub(crate) fn note_evidence(
         &self,
@@ -16,7 +16,7 @@ impl Orchestrator {
         evidence: &api::Evidence,
         now: Timestamp,
     ) {
-        self.inner.runtime_cache.update(row.id, generation, |runtime| {
+        self.cache.update(row.id, generation, |runtime| {
             runtime.observed = listed.cloned().or(runtime.observed.take());
             runtime.note_transitions(evidence, now);
             runtime.checked_at = Some(now);
@@ -52,11 +52,7 @@ impl Orchestrator {
 
     /// The highest observed block of a cluster's current generation.
     pub(crate) fn height_seen(&self, cluster: &ClusterRow) -> Option<i64> {
-        let observed = self
-            .inner
-            .runtime_cache
-            .cluster(cluster.id, number(cluster.generation))
-            .height;
+        let observed = self.cache.cluster(cluster.id, number(cluster.generation)).height;
         observed
             .and_then(|(height, _)| i64::try_from(height).ok())
             .max(cluster.height)

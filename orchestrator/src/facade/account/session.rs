@@ -49,7 +49,7 @@ impl Orchestrator {
                 format!("passwords have at most {} characters", PASSWORD_LENGTH.1),
             ));
         }
-        let (source, authentication) = (Source::of(from), &self.inner.authentication);
+        let (source, authentication) = (Source::of(from), &self.authentication);
         if let Err(limited) = authentication
             .sign_in_limit
             .admit(source, &account, Instant::now())
@@ -92,7 +92,7 @@ impl Orchestrator {
 
     /// Ends a session.
     pub async fn sign_out(&self, secret: &str) -> Result<()> {
-        let _revocation = self.inner.authentication.credentials.revocation();
+        let _revocation = self.authentication.credentials.revocation();
         let mut tx = self.store().begin().await?;
         let Some((token, account)) = tx.token_of(&digest(secret)).await? else {
             return Ok(());
@@ -123,11 +123,7 @@ impl Orchestrator {
         digest: [u8; 32],
         query: impl Future<Output = Result<Option<Credential>>>,
     ) -> Result<Caller> {
-        let (now, at, credentials) = (
-            Timestamp::now(),
-            Instant::now(),
-            &self.inner.authentication.credentials,
-        );
+        let (now, at, credentials) = (Timestamp::now(), Instant::now(), &self.authentication.credentials);
         let revision = match credentials.get(&digest, now, at) {
             Lookup::Hit(caller) => return Ok(caller),
             Lookup::Miss(revision) => revision,
@@ -158,9 +154,9 @@ impl Orchestrator {
             _ => {}
         }
         self.link_account(&link).await?;
-        let hashed = self.inner.authentication.passwords.hash(password).await?;
+        let hashed = self.authentication.passwords.hash(password).await?;
         let (now, source) = (Timestamp::now(), Source::of(from));
-        let _revocation = self.inner.authentication.credentials.revocation();
+        let _revocation = self.authentication.credentials.revocation();
         let mut tx = self.store().begin().await?;
         let mut row = tx
             .account_of_link(&digest(&link))
@@ -176,8 +172,7 @@ impl Orchestrator {
         tx.account_save(row.clone()).await?;
         let session = session_insert(&mut tx, &row, source, now).await?;
         tx.commit("password set").await?;
-        self.inner
-            .authentication
+        self.authentication
             .sign_in_limit
             .succeeded(source, &row.name, Instant::now());
         Ok(session)

@@ -22,7 +22,6 @@ impl Orchestrator {
     ) -> Result<()> {
         let name = account.map(|row| row.name.as_str());
         match self
-            .inner
             .authentication
             .sign_in_failures
             .note(failure, name, source, Instant::now())
@@ -39,9 +38,9 @@ impl Orchestrator {
             Note::Summary(due) => {
                 let this = self.clone();
                 // Run as a task of the executor, so that the database closes after it.
-                self.inner.executor.spawn(async move {
+                self.operations.running.spawn(async move {
                     // A stop writes it early.
-                    drop(tokio::time::timeout(due, this.inner.stop.cancelled()).await);
+                    drop(tokio::time::timeout(due, this.runtime.stop.cancelled()).await);
                     if let Err(error) = this.sign_in_failures_summary().await {
                         tracing::error!(%error, cause = ?error, "failed sign-ins could not be written to the audit log");
                     }
@@ -54,7 +53,7 @@ impl Orchestrator {
 
     /// Writes the summary of the failures without a separate entry.
     pub(super) async fn sign_in_failures_summary(&self) -> Result<()> {
-        let Some(summarised) = self.inner.authentication.sign_in_failures.take() else {
+        let Some(summarised) = self.authentication.sign_in_failures.take() else {
             return Ok(());
         };
         let text = summarised.text();

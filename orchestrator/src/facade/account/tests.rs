@@ -415,7 +415,7 @@ async fn a_too_long_name_or_password_is_refused_before_anything_is_stored() {
         fields(bed.sign_in("admin", &"p".repeat(1025), HERE).await),
         ["password"]
     );
-    assert_eq!(bed.orchestrator.inner.authentication.sign_in_limit.len(), 0);
+    assert_eq!(bed.orchestrator.authentication.sign_in_limit.len(), 0);
     assert!(bed.audit("sign_in_failed").await.is_empty());
     assert!(is_unauthenticated(
         &bed.sign_in("admin", &"p".repeat(1024), HERE).await

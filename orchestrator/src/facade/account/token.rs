@@ -190,7 +190,7 @@ impl Orchestrator {
     /// Revokes a token.
     pub async fn token_delete(&self, caller: &Caller, token: Uuid) -> Result<()> {
         let now = Timestamp::now();
-        let _revocation = self.inner.authentication.credentials.revocation();
+        let _revocation = self.authentication.credentials.revocation();
         let mut tx = self.store().begin().await?;
         recheck(&tx, caller, now).await?;
         let row = tx

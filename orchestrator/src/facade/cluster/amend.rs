@@ -44,11 +44,12 @@ impl Orchestrator {
             return Err(Error::conflict("wrong_state", text));
         }
         let (operation, superseded) = self
+            .operations
             .accept_amend(&mut tx, row, &amend, &Cause::of(caller, describe(&amend)))
             .await?;
         self.remember(&mut tx, caller, operation.id).await?;
-        let amending = self.inner.specs.amending(id);
-        self.accepted(tx, superseded.as_slice()).await?;
+        let amending = self.runtime.specs.amending(id);
+        self.operations.accepted(tx, superseded.as_slice()).await?;
         amending.done();
         self.present_operation(operation, true).await
     }

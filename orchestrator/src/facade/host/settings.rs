@@ -33,7 +33,7 @@ impl Orchestrator {
         before: Option<&HostSettings>,
     ) -> Result<()> {
         let roles: BTreeSet<String> = self
-            .inner
+            .runtime
             .registry
             .describe()
             .into_iter()
@@ -52,7 +52,7 @@ impl Orchestrator {
         }
         let (first, last) = settings.ports;
         for (place, entry) in settings.fill.iter().enumerate() {
-            let new = NewCluster::of_entry(&self.inner.registry, entry, place)?;
+            let new = NewCluster::of_entry(&self.runtime.registry, entry, place)?;
             let needed = new.network.requirements(&new.parameters).ports.len();
             if usize::from(last - first) + 1 < needed {
                 return Err(Error::field(

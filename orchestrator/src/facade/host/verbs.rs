@@ -30,7 +30,7 @@ impl Orchestrator {
             ..api::ClusterFilter::default()
         };
         let clusters = self.cluster_list(caller, &filter).await?.items;
-        let unclaimed = self.inner.findings.unclaimed(host.id);
+        let unclaimed = self.runtime.findings.unclaimed(host.id);
         Ok(HostPreview {
             host,
             clusters,
@@ -48,11 +48,12 @@ impl Orchestrator {
         let row = self.host_row(host).await?;
         let mut tx = self.store().begin().await?;
         let operation = self
+            .operations
             .accept_fillup(&mut tx, row.id, &Cause::of(caller, "fillup requested"), false)
             .await?;
         let operation = operation.ok_or_else(|| Error::internal("a requested fillup is always accepted"))?;
         self.remember(&mut tx, caller, operation.id).await?;
-        self.accepted(tx, &[]).await?;
+        self.operations.accepted(tx, &[]).await?;
         self.present_operation(operation, true).await
     }
 
@@ -91,6 +92,7 @@ impl Orchestrator {
             return Err(Error::conflict("host_in_use", message));
         }
         let operation = self
+            .operations
             .accept_host(&mut tx, &row, kind, Arguments::default(), &cause)
             .await?;
         row.autofill = false;
@@ -101,13 +103,14 @@ impl Orchestrator {
             .filter(|cluster| cluster.state.0 != ClusterState::Deleting)
         {
             superseded.extend(
-                self.accept_delete(&mut tx, cluster, &cause.part_of(operation.id))
+                self.operations
+                    .accept_delete(&mut tx, cluster, &cause.part_of(operation.id))
                     .await?
                     .1,
             );
         }
         self.remember(&mut tx, caller, operation.id).await?;
-        self.accepted(tx, &superseded).await?;
+        self.operations.accepted(tx, &superseded).await?;
         self.present_operation(operation, true).await
     }
 
@@ -125,6 +128,7 @@ impl Orchestrator {
         }
         let row = self.host_row(host).await?;
         let unclaimed: BTreeSet<Uuid> = self
+            .health
             .unclaimed_now(&row)
             .await?
             .into_iter()
@@ -151,6 +155,7 @@ impl Orchestrator {
             ..Arguments::default()
         };
         let operation = self
+            .operations
             .accept_host(
                 &mut tx,
                 &row,
@@ -160,7 +165,7 @@ impl Orchestrator {
             )
             .await?;
         self.remember(&mut tx, caller, operation.id).await?;
-        self.accepted(tx, &[]).await?;
+        self.operations.accepted(tx, &[]).await?;
         self.present_operation(operation, true).await
     }
 }

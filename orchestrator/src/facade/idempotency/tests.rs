@@ -29,7 +29,7 @@ impl Bed {
         let admin = orchestrator.local_admin().await.unwrap().0;
         let now = Timestamp::now();
         let host = testing::host(now);
-        let network = orchestrator.inner.registry.get("cometbft").unwrap();
+        let network = orchestrator.runtime.registry.get("cometbft").unwrap();
         let preset = network.preset("single");
         let parameters = network.validate(&preset, &serde_json::Map::new()).unwrap();
         let mut tx = orchestrator.store().begin().await.unwrap();
@@ -42,6 +42,7 @@ impl Bed {
             };
             let mut row = single;
             orchestrator
+                .operations
                 .render_into(&mut tx, &host, &mut row, &[], network.as_ref())
                 .await
                 .unwrap();
@@ -115,7 +116,7 @@ async fn concurrent_duplicates_get_one_response() {
     });
     assert_eq!(same(join_all(releases).await), lease);
     assert_eq!(
-        orchestrator.inner.idempotency.len(),
+        orchestrator.idempotency.len(),
         0,
         "no state remains of completed requests"
     );
@@ -170,14 +171,14 @@ async fn a_duplicate_takes_over_from_a_cancelled_or_refused_request() {
     drop(gives_up);
     drop((held, first));
     assert!(matches!(waits.await.unwrap(), (Some(_), None)));
-    assert_eq!(bed.orchestrator.inner.idempotency.len(), 0);
+    assert_eq!(bed.orchestrator.idempotency.len(), 0);
     let refusals = join_all((0..3).map(|_| bed.orchestrator.lease_apply(&caller, apply()))).await;
     assert!(
         refusals
             .iter()
             .all(|refused| matches!(refused, Err(Error::Conflict(_))))
     );
-    assert_eq!(bed.orchestrator.inner.idempotency.len(), 0);
+    assert_eq!(bed.orchestrator.idempotency.len(), 0);
 }
 
 #[tokio::test]

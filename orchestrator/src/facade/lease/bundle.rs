@@ -66,11 +66,12 @@ impl Orchestrator {
             .await?
             .ok_or_else(|| Error::internal("a cluster without a host"))?;
         let spec = self
+            .runtime
             .spec(row.id, number(row.generation))
             .await?
             .ok_or_else(|| Error::internal("a cluster without a spec"))?;
         let network = self
-            .inner
+            .runtime
             .registry
             .get(&row.network_type)
             .map_err(Error::internal)?;

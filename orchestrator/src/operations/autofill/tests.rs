@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Config, runtime::idle_platform::IdlePlatform};
+use crate::{Config, Orchestrator, runtime::idle_platform::IdlePlatform};
 use async_trait::async_trait;
 use chainpool_agent::{ClusterSpec, Observation, PlatformKind};
 use chainpool_api as api;

@@ -209,27 +209,23 @@ fn each_program_of_a_crate_is_a_crate() {
     );
 }
 
-/// A crate with the wings `top` and `low`, whose object is defined above both. Each source is added to its file.
+/// The uses that lead up in a crate with the wings `top` and `low`. Each source is added to its file.
 fn upward(added: &[(&str, &str)]) -> Vec<String> {
     let mut all = files(&[
         (
             "lib.rs",
-            "mod base; mod low; mod object; mod top; pub use object::Object;",
-        ),
-        (
-            "object.rs",
-            "use crate::{low::Cache, top::Entry}; pub struct Object(Cache, Entry); impl Object { fn stop(&self) {} }",
+            "mod base; mod low; mod top; pub use {base::Error, top::show::Shown};",
         ),
         ("base.rs", "pub struct Error;"),
         ("low/mod.rs", "mod read; pub struct Cache;"),
         (
             "low/read.rs",
-            "use crate::{Object, base::Error}; impl Object { fn read(&self) { self.stop(); self.read(); } }",
+            "use crate::Error; use super::Cache; impl Cache { fn read(&self) {} }",
         ),
-        ("top/mod.rs", "mod show; pub struct Entry;"),
+        ("top/mod.rs", "pub mod show; pub struct Entry;"),
         (
             "top/show.rs",
-            "use crate::{Object, low::Cache}; impl Object { fn show(&self) { self.read(); Self::read(self); } }",
+            "use crate::{Error, low::Cache}; pub struct Shown(Cache); fn f() -> super::Entry { super::Entry }",
         ),
     ]);
     for (file, text) in added {
@@ -240,8 +236,6 @@ fn upward(added: &[(&str, &str)]) -> Vec<String> {
     let wings = Wings {
         root: "src/lib.rs",
         folders: &["top", "low"],
-        above: &["object.rs"],
-        object: ("Object", &["self", "this"]),
     };
     wings.violations(&all)
 }
@@ -249,13 +243,7 @@ fn upward(added: &[(&str, &str)]) -> Vec<String> {
 #[test]
 fn wings_may_use_themselves_and_lower_ones() {
     assert_eq!(upward(&[]), Vec::<String>::new());
-    let unrelated = "struct Other; impl Other { fn show(&self) {} }\nfn f(other: Other) { other.show(); crate::x::show(); }";
-    assert_eq!(
-        upward(&[("low/read.rs", unrelated)]),
-        Vec::<String>::new(),
-        "a method of another type"
-    );
-    let of_tests = "#[cfg(test)] mod tests { use crate::top::Entry; fn f(this: Object) { this.show(); } }";
+    let of_tests = "#[cfg(test)] mod tests { use crate::top::Entry; }";
     assert_eq!(
         upward(&[("low/read.rs", of_tests)]),
         Vec::<String>::new(),
@@ -270,25 +258,13 @@ fn a_use_of_a_higher_wing_is_reported() {
         ["src/low/read.rs:2 uses src/top/mod.rs (crate::top::Entry)"]
     );
     assert_eq!(
-        upward(&[("base.rs", "fn f() -> crate::low::Cache { todo!() }")]),
-        ["src/base.rs:2 uses src/low/mod.rs (crate::low::Cache)"],
-        "files beside the root are below all wings"
+        upward(&[("low/read.rs", "fn f(_: crate::Shown) {}")]),
+        ["src/low/read.rs:2 uses src/top/show.rs (crate::Shown)"],
+        "by the name that the root module offers"
     );
-}
-
-#[test]
-fn a_call_of_a_method_of_a_higher_wing_is_reported() {
-    for call in [
-        "self.show()",
-        "this.show::<u8>()",
-        "Self::show(self)",
-        "Object::show(self)",
-    ] {
-        let source = format!("impl Object {{ fn more(&self) {{ {call}; }} }}");
-        assert_eq!(
-            upward(&[("low/read.rs", source.as_str())]),
-            ["src/low/read.rs:2 calls show of src/top/show.rs"],
-            "{call}"
-        );
-    }
+    assert_eq!(
+        upward(&[("base.rs", "fn f() -> crate::low::Cache { crate::low::Cache }")]),
+        ["src/base.rs:2 uses src/low/mod.rs (crate::low::Cache)"],
+        "files beside the root module are below all wings"
+    );
 }

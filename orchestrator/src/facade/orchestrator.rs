@@ -1,27 +1,15 @@
-//! The façade that the front ends and the watchdog call.
+//! The composition of the wings, and the state of the façade itself.
 
-use crate::{
-    facade::{
-        account::authentication::Authentication, bundle_reads::recorded::BundleReads,
-        idempotency::in_flight::InFlight, subscription::operation_owners::OperationOwners,
-    },
-    operations::running::RunningOperations,
-    placement::reservations::Reservations,
-    runtime::{agents::Agents, findings::Findings, runtime_cache::RuntimeCache, spec_cache::SpecCache},
+use super::{
+    account::authentication::Authentication, bundle_reads::recorded::BundleReads,
+    idempotency::in_flight::InFlight, subscription::operation_owners::OperationOwners,
 };
+use crate::{health::Health, operations::Operations, placement::Placement, runtime::Runtime};
 use chainpool_agent::Platform;
-use chainpool_api::Timestamp;
 use chainpool_health::{HealthPolicy, PolicyError};
 use chainpool_networks::Registry;
 use chainpool_store::{CommitHook, Store};
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
-use tokio_util::sync::CancellationToken;
+use std::{path::PathBuf, sync::Arc};
 
 /// Configuration of the orchestrator.
 #[derive(Clone)]
@@ -86,28 +74,15 @@ impl From<chainpool_store::Error> for StartError {
 /// The orchestrator. Cheap to clone; all clones share one state.
 #[derive(Clone)]
 pub struct Orchestrator {
-    pub(crate) inner: Arc<Inner>,
-}
-
-pub(crate) struct Inner {
-    pub(crate) store: Store,
-    pub(crate) registry: Registry,
-    pub(crate) policy: Arc<HealthPolicy>,
-    pub(crate) agents: Agents,
-    pub(crate) runtime_cache: RuntimeCache,
-    pub(crate) specs: SpecCache,
-    pub(crate) findings: Findings,
-    pub(crate) reservations: Reservations,
-    pub(crate) executor: RunningOperations,
-    pub(crate) authentication: Authentication,
-    pub(crate) idempotency: InFlight,
-    pub(crate) bundle_reads: BundleReads,
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) placement: Arc<Placement>,
+    pub(crate) operations: Arc<Operations>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) authentication: Arc<Authentication>,
+    pub(crate) idempotency: Arc<InFlight>,
+    pub(crate) bundle_reads: Arc<BundleReads>,
+    pub(crate) operation_owners: Arc<OperationOwners>,
     pub(crate) leases_per_account: u32,
-    pub(crate) operation_owners: OperationOwners,
-    pub(crate) started_at: Timestamp,
-    pub(crate) stop: CancellationToken,
-    /// Set after a restore: nothing runs automatically until an administrator resumes the installation.
-    pub(crate) paused: AtomicBool,
 }
 
 impl Orchestrator {
@@ -124,40 +99,31 @@ impl Orchestrator {
         } = config;
         health.validate()?;
         let store = Store::open_with_policy(&data, hook, &health.assessment).await?;
-        let paused = AtomicBool::new(store.read().setting("paused").await?.as_deref() == Some("true"));
-        let agents = Agents::new(store.clone(), platforms);
-        let inner = Inner {
-            store,
-            registry,
-            runtime_cache: RuntimeCache::new(&health.host),
-            policy: Arc::new(health),
-            agents,
-            specs: SpecCache::default(),
-            findings: Findings::default(),
-            reservations: Reservations::default(),
-            executor: RunningOperations::default(),
-            authentication: Authentication::default(),
-            idempotency: InFlight::default(),
-            bundle_reads: BundleReads::default(),
-            leases_per_account,
-            operation_owners: OperationOwners::default(),
-            started_at: Timestamp::now(),
-            stop: CancellationToken::new(),
-            paused,
-        };
-        let this = Self {
-            inner: Arc::new(inner),
-        };
+        let paused = store.read().setting("paused").await?.as_deref() == Some("true");
+        let runtime = Arc::new(Runtime::new(store, registry, health, platforms, paused));
+        let placement = Arc::new(Placement::new(Arc::clone(&runtime)));
+        let operations = Arc::new(Operations::new(Arc::clone(&placement)));
+        let health = Arc::new(Health::new(Arc::clone(&operations)));
         if run_operations {
-            this.executor_start();
+            operations.executor_start();
         }
-        Ok(this)
+        Ok(Self {
+            runtime,
+            placement,
+            operations,
+            health,
+            authentication: Arc::default(),
+            idempotency: Arc::default(),
+            bundle_reads: Arc::default(),
+            operation_owners: Arc::default(),
+            leases_per_account,
+        })
     }
 
     /// Stops the orchestrator. Unfinished operations continue at the next start.
     pub async fn stop(&self) {
-        self.inner.stop.cancel();
-        self.executor_drained().await;
+        self.runtime.stop.cancel();
+        self.operations.executor_drained().await;
         if let Err(error) = self.store().close().await {
             tracing::error!(%error, cause = ?error, "the database did not close; the next start recovers it");
         }
@@ -165,16 +131,11 @@ impl Orchestrator {
 
     /// Timing rules of health assessment and repair, for the intervals of the watchdog.
     pub fn health_policy(&self) -> &HealthPolicy {
-        &self.inner.policy
+        &self.runtime.policy
     }
 
     pub(crate) fn store(&self) -> &Store {
-        &self.inner.store
-    }
-
-    /// Returns `true` if the installation is paused after a restore: nothing is deleted or filled.
-    pub(crate) fn is_paused(&self) -> bool {
-        self.inner.paused.load(Ordering::Relaxed)
+        &self.runtime.store
     }
 }
 
