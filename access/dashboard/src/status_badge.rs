@@ -162,10 +162,7 @@ pub(crate) fn node(evidence: &api::NodeEvidence) -> StatusBadge {
         ProcessState::Unknown => Indicator::Unknown,
         _ => Indicator::Broken,
     };
-    badge(
-        indicator,
-        evidence.process.to_string(),
-    )
+    badge(indicator, evidence.process.to_string())
 }
 
 /// A machine of a host.

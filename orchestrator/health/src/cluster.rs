@@ -65,8 +65,8 @@ enum Known {
     Earlier,
     /// An inventory of this assessment.
     Current,
-    /// It timed out in this assessment; `true`: an earlier one is known.
-    TimedOut(bool),
+    /// It has been asked for and has not arrived; `true`: an earlier one is known.
+    Late(bool),
     /// The platform cannot list its objects; `true`: an earlier inventory is known.
     Unavailable(String, bool),
 }
@@ -76,7 +76,7 @@ impl Known {
         match self {
             Self::Nothing => false,
             Self::Earlier | Self::Current => true,
-            Self::TimedOut(earlier) | Self::Unavailable(_, earlier) => *earlier,
+            Self::Late(earlier) | Self::Unavailable(_, earlier) => *earlier,
         }
     }
 
@@ -261,7 +261,7 @@ impl Cluster {
         self.nodes.restarted(now);
     }
 
-    /// What a network type may know for its verdict on these reports.
+    /// The earlier state that a network type may use for its verdict on these reports.
     pub fn history(&self, reports: &BTreeMap<String, NodeReport>, now: Timestamp) -> History {
         let changed = self.nodes.transitions(reports);
         History {
@@ -306,7 +306,7 @@ impl Cluster {
         let earlier = self.known.has_arrived();
         self.known = match inventory {
             Inventory::Current => Known::Current,
-            Inventory::TimedOut => Known::TimedOut(earlier),
+            Inventory::TimedOut => Known::Late(earlier),
             Inventory::Unavailable(why) => Known::Unavailable(why, earlier),
         };
         vec![]
@@ -383,15 +383,15 @@ impl Cluster {
             }
             return effects;
         }
-        let known = match self.known.clone() {
-            Known::TimedOut(earlier) | Known::Unavailable(_, earlier) if !earlier => {
-                std::mem::replace(&mut self.known, Known::Nothing)
-            }
-            _ => std::mem::replace(&mut self.known, Known::Earlier),
+        let known = self.known.clone();
+        self.known = match &known {
+            Known::Late(earlier) => Known::Late(*earlier),
+            Known::Unavailable(_, false) | Known::Nothing => Known::Nothing,
+            Known::Unavailable(_, true) | Known::Earlier | Known::Current => Known::Earlier,
         };
         let responds = known.has_arrived() && evidence.nodes.values().any(|node| node.answers);
         let mut effects = vec![];
-        if let Known::TimedOut(_) = known {
+        if let Known::Late(_) = known {
             // The ledger's own evidence has to do until the inventory arrives.
             effects.push(Effect::ListNow { limit: None });
             if !responds {
@@ -415,7 +415,8 @@ impl Cluster {
 
     /// A cluster with a missing node is not healthy, even before the verdict on it.
     fn note_missing_nodes(&mut self) {
-        if matches!(self.health, ClusterHealth::Healthy | ClusterHealth::Unproven) && self.nodes.any_missing() {
+        if matches!(self.health, ClusterHealth::Healthy | ClusterHealth::Unproven) && self.nodes.any_missing()
+        {
             self.health = ClusterHealth::Degraded;
         }
     }

@@ -40,7 +40,7 @@ pub enum HostAvailability {
 /// One piece of news about a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostInput {
-    /// What is recorded: another process or an operator may have changed it.
+    /// The record: an operator may have changed it.
     Recorded {
         /// The recorded state.
         state: HostState,
@@ -162,9 +162,9 @@ impl Host {
     /// The public state of the host.
     pub fn state(&self) -> HostState {
         match self.availability {
-            HostAvailability::Available | HostAvailability::WarmingUp { .. } | HostAvailability::Busy { .. } => {
-                HostState::Active
-            }
+            HostAvailability::Available
+            | HostAvailability::WarmingUp { .. }
+            | HostAvailability::Busy { .. } => HostState::Active,
             HostAvailability::Unreachable { .. } => HostState::Unreachable,
             HostAvailability::Paused { .. } => HostState::Paused,
         }
@@ -186,10 +186,9 @@ impl Host {
         match state {
             // Somebody ended a pause.
             HostState::Active => self.availability = HostAvailability::Available,
-            HostState::Unreachable => self.unavailable(HostAvailability::Unreachable {
-                since,
-                error: reason,
-            }),
+            HostState::Unreachable => {
+                self.unavailable(HostAvailability::Unreachable { since, error: reason });
+            }
             HostState::Paused => self.unavailable(HostAvailability::Paused { reason }),
         }
     }
@@ -253,7 +252,7 @@ impl Host {
         }
     }
 
-    /// A node started to respond, perhaps as the last one that the platform starts after a reconnect.
+    /// A node started to respond, perhaps the last of those that the platform starts after a reconnect.
     fn node_up(&mut self, at: Timestamp, policy: &HealthPolicy) {
         if self.may_start_nodes
             && self
@@ -363,10 +362,17 @@ mod tests {
         assert_eq!(host.quiet(), None);
         host.reported(4);
         host.node_up(5);
-        assert_eq!(host.quiet(), Some(4), "an interruption is not known to be an outage");
+        assert_eq!(
+            host.quiet(),
+            Some(4),
+            "an interruption is not known to be an outage"
+        );
         assert_eq!(
             host.failed(6),
-            [record(HostState::Unreachable, "no route"), HostEffect::AssessClusters]
+            [
+                record(HostState::Unreachable, "no route"),
+                HostEffect::AssessClusters
+            ]
         );
         assert_eq!(host.failed(7), [record(HostState::Unreachable, "no route")]);
         assert_eq!(host.quiet(), None);
@@ -435,7 +441,10 @@ mod tests {
         let busy_max = millis(host.policy.host.busy_max);
         assert_eq!(
             host.busy(0),
-            [record(HostState::Unreachable, "no leader"), HostEffect::AssessClusters],
+            [
+                record(HostState::Unreachable, "no leader"),
+                HostEffect::AssessClusters
+            ],
             "it has never reported its state"
         );
         host.reported(100);
@@ -448,7 +457,10 @@ mod tests {
         assert_eq!(host.busy(99 + busy_max), []);
         assert_eq!(
             host.busy(100 + busy_max),
-            [record(HostState::Unreachable, "no leader"), HostEffect::AssessClusters]
+            [
+                record(HostState::Unreachable, "no leader"),
+                HostEffect::AssessClusters
+            ]
         );
         host.reported(101 + busy_max);
         host.busy(102 + busy_max);
@@ -467,7 +479,10 @@ mod tests {
         });
         assert_eq!(
             host.at(1, other),
-            [record(HostState::Paused, "another engine"), HostEffect::AssessClusters]
+            [
+                record(HostState::Paused, "another engine"),
+                HostEffect::AssessClusters
+            ]
         );
         assert_eq!(host.reported(2), [record(HostState::Paused, "another engine")]);
         assert_eq!(host.failed(3), [record(HostState::Paused, "no route")]);

@@ -22,8 +22,8 @@ pub mod testing;
 mod validation;
 
 pub use cluster::{
-    Cluster, ClusterHealth, Effect, Evidence, Exits, History, HostReport, Input, Inventory, LostVolumes, NodeExit,
-    NodeHealth, NodeReport, NodeTracker, Record, Verdict, step,
+    Cluster, ClusterHealth, Effect, Evidence, Exits, History, HostReport, Input, Inventory, LostVolumes,
+    NodeExit, NodeHealth, NodeReport, NodeTracker, Record, Verdict, step,
 };
 pub use duration::{millis, text};
 pub use host::{Host, HostAvailability, HostEffect, HostInput, Probed, host_step};

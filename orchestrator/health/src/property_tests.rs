@@ -1,10 +1,10 @@
-//! What always holds, whatever happens. The world checks after each step that a leased cluster is not reset, that
+//! Invariants under any faults. The world checks after each step that a leased cluster is not reset, that
 //! nothing is reset on a host that warms up, that repairs keep their distance, and that nothing counts while a
 //! cluster is healthy.
 
 use crate::{
-    Cluster, ClusterHealth, Evidence, HealthPolicy, HostReport, Input, Inventory, NodeExit, NodeReport, Record,
-    Verdict, step,
+    Cluster, ClusterHealth, Evidence, HealthPolicy, HostReport, Input, Inventory, NodeExit, NodeReport,
+    Record, Verdict, step,
     testing::{Engine, Majority, NoQuorum, SimulatedLedger, WithoutHeights, World},
 };
 use chainpool_api::{HealthState, OperationKind, ProcessState, Progress, Timestamp};
@@ -20,6 +20,7 @@ enum Fault {
     Stall(usize),
     EngineStops,
     EngineBusy,
+    EngineSlow,
     EngineReturns,
     MissingImage(bool),
     Lease(bool),
@@ -35,6 +36,7 @@ fn fault() -> impl Strategy<Value = Fault> {
         (0usize..4).prop_map(Fault::Stall),
         Just(Fault::EngineStops),
         Just(Fault::EngineBusy),
+        Just(Fault::EngineSlow),
         Just(Fault::EngineReturns),
         any::<bool>().prop_map(Fault::MissingImage),
         any::<bool>().prop_map(Fault::Lease),
@@ -52,6 +54,7 @@ fn apply<L: SimulatedLedger>(world: &mut World<L>, fault: &Fault) {
         Fault::Stall(n) => world.nodes.get_mut(&name(n)).unwrap().stalled = true,
         Fault::EngineStops => world.engine_stops(),
         Fault::EngineBusy => world.engine = Engine::Busy,
+        Fault::EngineSlow => world.engine = Engine::Slow,
         Fault::EngineReturns => world.engine_returns(),
         Fault::MissingImage(missing) => world.nodes_start = !missing,
         Fault::Lease(leased) => world.record.leased = *leased,
@@ -166,12 +169,12 @@ fn news() -> Vec<Input> {
     ]
 }
 
-/// The state and the requests once the world is quiet: the host has long been quiet, and all that is known is
-/// told again.
+/// The state and the requests once the world is quiet: the host has long been quiet, and everything known is
+/// reported again.
 fn when_quiet(mut state: Cluster, health: HealthState) -> (Cluster, String) {
     let policy = HealthPolicy::default();
     let mut requests = String::new();
-    let mut tell = |seconds, input| {
+    let mut report = |seconds, input| {
         let (next, effects) = step(state.clone(), input, &policy, START.plus_seconds(seconds));
         state = next;
         requests = format!("{requests}{effects:?}\n");
@@ -179,7 +182,7 @@ fn when_quiet(mut state: Cluster, health: HealthState) -> (Cluster, String) {
     let quiet = HostReport::Reachable {
         quiet_since: Some(START),
     };
-    tell(
+    report(
         600,
         Input::OperationEnded {
             kind: OperationKind::ClusterRepair,
@@ -188,11 +191,14 @@ fn when_quiet(mut state: Cluster, health: HealthState) -> (Cluster, String) {
         },
     );
     for (seconds, position) in [(600, 100), (602, 101), (900, 102)] {
-        tell(seconds, Input::Host(quiet.clone()));
-        tell(seconds, Input::Record(record(true)));
-        tell(seconds, Input::Tick);
-        tell(seconds, Input::Inventory(Inventory::Current));
-        tell(seconds, evidence(health, health == HealthState::Healthy, position));
+        report(seconds, Input::Host(quiet.clone()));
+        report(seconds, Input::Record(record(true)));
+        report(seconds, Input::Tick);
+        report(seconds, Input::Inventory(Inventory::Current));
+        report(
+            seconds,
+            evidence(health, health == HealthState::Healthy, position),
+        );
     }
     (state, requests.lines().last().unwrap_or_default().to_owned())
 }
@@ -223,9 +229,9 @@ proptest! {
     }
 
     #[test]
-    fn news_told_twice_is_news_told_once(order in Just(news()).prop_shuffle()) {
+    fn repeated_news_changes_nothing(order in Just(news()).prop_shuffle()) {
         let policy = HealthPolicy::default();
-        let told_again = |input: &Input| !matches!(
+        let is_state = |input: &Input| !matches!(
             input,
             Input::NodeExited(_) | Input::OperationStarted { .. } | Input::Evidence(_) | Input::Inventory(_)
         );
@@ -233,7 +239,7 @@ proptest! {
         for input in order {
             once = step(once, input.clone(), &policy, START).0;
             twice = step(twice, input.clone(), &policy, START).0;
-            if told_again(&input) {
+            if is_state(&input) {
                 twice = step(twice, input, &policy, START).0;
             }
         }

@@ -254,7 +254,10 @@ fn a_crash_loop_is_repaired_at_growing_intervals_while_leased() {
         .map(|(at, _)| *at)
         .collect();
     let intervals: Vec<i64> = at.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    assert!(intervals[..5].iter().all(|interval| *interval < 10_000), "{intervals:?}");
+    assert!(
+        intervals[..5].iter().all(|interval| *interval < 10_000),
+        "{intervals:?}"
+    );
     assert!(
         intervals[5..].windows(2).all(|pair| pair[1] > pair[0]),
         "{intervals:?}"
@@ -290,7 +293,11 @@ fn nothing_is_repaired_or_reset_in_maintenance_and_it_counts_from_its_end() {
     world.exit("v1", 1);
     world.exit("v2", 1);
     world.run_for(s(300));
-    assert_eq!(world.record.health, HealthState::Broken, "the verdict is recorded");
+    assert_eq!(
+        world.record.health,
+        HealthState::Broken,
+        "the verdict is recorded"
+    );
     assert_eq!((world.resets().len(), world.repairs()), (0, 0));
     world.record.maintenance = false;
     let ended = world.now;
@@ -307,7 +314,9 @@ fn a_node_stopped_on_request_is_not_started() {
     world.run_for(s(120));
     assert_eq!(world.repairs(), 0);
     assert_eq!(world.cluster.nodes().nodes()["v1"], NodeHealth::StoppedOnPurpose);
-    assert!(matches!(&world.log[..], [(_, Event::Recorded(HealthState::Degraded, reason))] if reason.ends_with("(stopped on request: v1)")));
+    assert!(
+        matches!(&world.log[..], [(_, Event::Recorded(HealthState::Degraded, reason))] if reason.ends_with("(stopped on request: v1)"))
+    );
     world.exit("v2", 137);
     world.run_until("v2 runs", |world| world.nodes["v2"].takes_part());
     assert!(!world.nodes["v1"].takes_part());
@@ -315,14 +324,20 @@ fn a_node_stopped_on_request_is_not_started() {
 
 #[test]
 fn a_platform_that_cannot_list_leaves_the_verdict_to_the_ledger_and_repairs_nothing() {
-    let mut world = world(4, Majority);
-    world.engine = Engine::Busy;
-    world.nodes.get_mut("v1").unwrap().responds = false;
-    world.run_for(s(60));
-    assert_eq!(world.record.health, HealthState::Degraded);
-    assert_eq!((world.resets().len(), world.repairs()), (0, 0));
-    world.engine = Engine::Up;
-    world.run_until("v1 is restarted", |world| world.nodes["v1"].responds);
+    for engine in [Engine::Busy, Engine::Slow] {
+        let mut world = world(4, Majority);
+        world.engine = engine;
+        world.nodes.get_mut("v1").unwrap().responds = false;
+        world.run_for(s(20));
+        assert_eq!(world.record.health, HealthState::Degraded);
+        world.nodes.get_mut("v2").unwrap().responds = false;
+        world.run_for(s(10));
+        assert_eq!(world.record.health, HealthState::Broken, "the probes continue");
+        world.nodes.get_mut("v2").unwrap().responds = true;
+        assert_eq!((world.resets().len(), world.repairs()), (0, 0));
+        world.engine = Engine::Up;
+        world.run_until("it is healthy", is_healthy);
+    }
 }
 
 #[test]

@@ -58,11 +58,13 @@ pub enum Engine {
     Up,
     /// It responds and cannot list its objects.
     Busy,
+    /// It responds and lists its objects only when it is up again.
+    Slow,
     /// It does not respond, and neither do the nodes.
     Down,
 }
 
-/// What happened in a world.
+/// An event in a world.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// Another health was recorded.
@@ -97,7 +99,7 @@ pub struct World<L> {
     pub nodes: BTreeMap<String, SimulatedNode>,
     /// The host's platform.
     pub engine: Engine,
-    /// Nodes start when they are told to; `false`: an image is missing.
+    /// Nodes start on request; `false`: an image is missing.
     pub nodes_start: bool,
     /// The record of the cluster.
     pub record: Record,
@@ -115,6 +117,7 @@ pub struct World<L> {
     host_record: HostState,
     started: Timestamp,
     repaired_at: Option<Timestamp>,
+    awaits_list: bool,
 }
 
 impl<L: SimulatedLedger> World<L> {
@@ -151,6 +154,7 @@ impl<L: SimulatedLedger> World<L> {
             host_record: HostState::Active,
             started: start,
             repaired_at: None,
+            awaits_list: false,
         };
         world.run_for(policy.assessment.full_pass_interval * 2 + policy.host.settle);
         assert_eq!(world.cluster.health(), ClusterHealth::Healthy, "{:?}", world.log);
@@ -250,14 +254,28 @@ impl<L: SimulatedLedger> World<L> {
         {
             self.operation_ends();
         }
-        if self.now.0.rem_euclid(millis(self.policy.assessment.full_pass_interval)) < STEP {
+        if self
+            .now
+            .0
+            .rem_euclid(millis(self.policy.assessment.full_pass_interval))
+            < STEP
+        {
             self.assess_host();
+        }
+        if self.awaits_list && self.engine == Engine::Up {
+            self.awaits_list = false;
+            self.list();
+            self.probes.insert(self.now);
         }
         let due: Vec<Timestamp> = self.probes.range(..=self.now).copied().collect();
         for at in &due {
             self.probes.remove(at);
         }
-        let pass = self.now.0.rem_euclid(millis(self.policy.assessment.probe_interval)) < STEP;
+        let pass = self
+            .now
+            .0
+            .rem_euclid(millis(self.policy.assessment.probe_interval))
+            < STEP;
         if pass {
             self.input(Input::Tick);
         }
@@ -288,7 +306,7 @@ impl<L: SimulatedLedger> World<L> {
             let requests = self.step(Input::Evidence(Box::new(evidence)));
             let lists = requests
                 .iter()
-                .any(|effect| matches!(effect, Effect::ListNow { .. }));
+                .any(|effect| matches!(effect, Effect::ListNow { limit: Some(_) }));
             for request in requests {
                 self.perform(request);
             }
@@ -296,14 +314,8 @@ impl<L: SimulatedLedger> World<L> {
                 break;
             }
             match self.engine {
-                Engine::Up => {
-                    self.listed = self
-                        .nodes
-                        .iter()
-                        .map(|(name, node)| (name.clone(), node.process.clone()))
-                        .collect();
-                    self.input(Input::Inventory(Inventory::Current));
-                }
+                Engine::Up => self.list(),
+                Engine::Slow => self.input(Input::Inventory(Inventory::TimedOut)),
                 Engine::Busy => {
                     self.input(Input::Inventory(Inventory::Unavailable("no leader".to_owned())));
                 }
@@ -316,6 +328,15 @@ impl<L: SimulatedLedger> World<L> {
         if let Some(at) = self.cluster.reconnected_at() {
             self.host_input(HostInput::NodeUp(at));
         }
+    }
+
+    fn list(&mut self) {
+        let listed = self
+            .nodes
+            .iter()
+            .map(|(name, node)| (name.clone(), node.process.clone()));
+        self.listed = listed.collect();
+        self.input(Input::Inventory(Inventory::Current));
     }
 
     fn is_being_replaced(&self) -> bool {
@@ -352,9 +373,7 @@ impl<L: SimulatedLedger> World<L> {
             node.late = node.late.saturating_sub(1);
         }
         let history = self.cluster.history(&nodes, self.now);
-        let (verdict, progress) = self
-            .ledger
-            .assess(&nodes, &history, &self.policy, self.now);
+        let (verdict, progress) = self.ledger.assess(&nodes, &history, &self.policy, self.now);
         Evidence {
             nodes,
             verdict,
@@ -377,7 +396,11 @@ impl<L: SimulatedLedger> World<L> {
         let (cluster, effects) = step(self.cluster.clone(), input, &self.policy, self.now);
         self.cluster = cluster;
         if self.cluster.health() == ClusterHealth::Healthy {
-            assert!(self.cluster.is_clear(), "healthy, and something counts: {:?}", self.cluster);
+            assert!(
+                self.cluster.is_clear(),
+                "healthy, and something counts: {:?}",
+                self.cluster
+            );
         }
         effects
     }
@@ -403,7 +426,8 @@ impl<L: SimulatedLedger> World<L> {
                 self.repair(BTreeSet::new(), false);
             }
             Effect::Reset(why) => self.reset(why),
-            Effect::ListNow { .. } => {}
+            Effect::ListNow { limit: None } => self.awaits_list = true,
+            Effect::ListNow { limit: Some(_) } => {}
             Effect::ProbeAgain { after } => {
                 if !after.is_zero() {
                     self.probes.insert(Timestamp(self.now.0 + millis(after)));
@@ -437,7 +461,11 @@ impl<L: SimulatedLedger> World<L> {
         self.cluster = Cluster::default();
         self.record.health = HealthState::Starting;
         self.record.stopped_nodes = BTreeSet::new();
-        self.operation_starts(OperationKind::ClusterReset, self.names().into_iter().collect(), false);
+        self.operation_starts(
+            OperationKind::ClusterReset,
+            self.names().into_iter().collect(),
+            false,
+        );
     }
 
     fn operation_starts(&mut self, kind: OperationKind, nodes: BTreeSet<String>, restarts: bool) {
@@ -489,7 +517,7 @@ impl<L: SimulatedLedger> World<L> {
 
     fn assess_host(&mut self) {
         let probed = match self.engine {
-            Engine::Up => Probed::Reported,
+            Engine::Up | Engine::Slow => Probed::Reported,
             Engine::Busy => Probed::Busy {
                 reason: "no leader".to_owned(),
             },

@@ -16,8 +16,8 @@ mod shell;
 pub use chainpool_health::{History, Verdict};
 pub use nodes::{Nodes, NodesError};
 pub use process_state::process_state;
-pub use saturation::is_client_saturated;
 pub use registry::{Registry, UnknownNetworkType};
+pub use saturation::is_client_saturated;
 
 use async_trait::async_trait;
 use chainpool_agent::{

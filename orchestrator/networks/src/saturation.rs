@@ -5,11 +5,7 @@ use std::collections::BTreeSet;
 
 /// Returns `true` if the only problem of a ledger is that clients have exhausted the connections of its user
 /// port. Nothing is done then: they would do the same to another ledger and to restarted nodes.
-pub fn is_client_saturated(
-    verdict: HealthState,
-    evidence: &Evidence,
-    stopped: &BTreeSet<String>,
-) -> bool {
+pub fn is_client_saturated(verdict: HealthState, evidence: &Evidence, stopped: &BTreeSet<String>) -> bool {
     let participates = |node: &NodeEvidence| {
         node.answers && node.unable.is_none() && !node.stuck && node.catching_up != Some(true)
     };

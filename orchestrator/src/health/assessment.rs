@@ -1,7 +1,7 @@
 //! One assessment of a cluster: gathers evidence until the machine concludes, and performs its requests.
 
 use super::evidence::{Ledger, Listed};
-use crate::{Error, Orchestrator, Result, presenter::number};
+use crate::{Error, Result, health::Health, number::number};
 use chainpool_agent::Observation;
 use chainpool_api::{self as api, ClusterState, HostState, Timestamp};
 use chainpool_health::{Effect, HostInput, HostReport, Input, Inventory, Record};
@@ -10,7 +10,12 @@ use futures::{
     FutureExt,
     future::{Either, ready, select},
 };
-use std::{pin::pin, time::Duration};
+use std::{
+    collections::HashSet,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -22,10 +27,10 @@ pub(super) struct Assessed {
     pub(super) quiet_since: Option<Timestamp>,
 }
 
-/// A listing to wait for.
+/// A listing that the assessment waits for.
 #[derive(Clone, Copy)]
 struct Listing {
-    limit: Option<Duration>,
+    limit: Duration,
     /// Probe the ledger again meanwhile.
     probe_again: bool,
 }
@@ -34,33 +39,47 @@ impl Listing {
     /// The listing that the machine asks for, if it does.
     fn wanted(effects: &[Effect]) -> Option<Self> {
         let limit = effects.iter().find_map(|effect| match effect {
-            Effect::ListNow { limit } => Some(*limit),
+            Effect::ListNow { limit } => *limit,
             _ => None,
         })?;
-        let probe_again = effects.iter().any(|effect| matches!(effect, Effect::ProbeAgain { .. }));
+        let probe_again = effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::ProbeAgain { .. }));
         Some(Self { limit, probe_again })
     }
 }
 
-impl Orchestrator {
+/// A late inventory that is awaited.
+struct Awaited<'a>(&'a Mutex<HashSet<Uuid>>, Uuid);
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.1);
+    }
+}
+
+impl Health {
     /// Gathers evidence on a cluster and acts on the verdict. `list` reads the platform's inventory first.
-    pub(super) async fn assess_cluster(&self, cluster: Uuid, list: bool) -> Result<()> {
+    pub(super) async fn assess_cluster(self: &Arc<Self>, cluster: Uuid, list: bool) -> Result<()> {
         let Some(mut assessed) = self.assessed(cluster).await? else {
             return Ok(());
         };
-        let effects = self.tell(&assessed.row, Input::Record(self.record_of(&assessed).await?));
+        let effects = self.report(&assessed.row, Input::Record(self.record_of(&assessed).await?));
         self.perform(&assessed, effects, None).await?;
         let report = self.host_report(&assessed.host);
         let unavailable = matches!(report, HostReport::Unavailable(_));
         if let HostReport::Reachable { quiet_since } = report {
             assessed.quiet_since = quiet_since;
         }
-        let effects = self.tell(&assessed.row, Input::Host(report));
+        let effects = self.report(&assessed.row, Input::Host(report));
         self.perform(&assessed, effects, None).await?;
         if unavailable {
             return Ok(());
         }
-        let permits = self.inner.assessors.permits(assessed.host.id);
+        let permits = self.assessors.permits(assessed.host.id);
         let _permit = permits.acquire().await.map_err(Error::internal)?;
         match self.gather(&assessed, list).await {
             // The host's own assessment determines what is known, and assesses its clusters.
@@ -72,11 +91,11 @@ impl Orchestrator {
         }
     }
 
-    async fn gather(&self, assessed: &Assessed, list: bool) -> Result<()> {
+    async fn gather(self: &Arc<Self>, assessed: &Assessed, list: bool) -> Result<()> {
         let Assessed { row, host, .. } = assessed;
-        let ledger = self.ledger(row, host).await?;
-        let known = self.inner.runtime_cache.cluster(row.id, ledger.generation()).observed;
-        let limit = Some(self.inner.policy.assessment.inventory_timeout);
+        let ledger = Arc::new(self.ledger(row, host).await?);
+        let known = self.runtime.cache.cluster(row.id, ledger.generation()).observed;
+        let limit = self.runtime.policy.assessment.inventory_timeout;
         let mut listing = (list || known.is_none()).then_some(Listing {
             limit,
             probe_again: false,
@@ -88,25 +107,27 @@ impl Orchestrator {
             }
             let probed = match evidence.take() {
                 Some(probed) => probed,
-                None => ledger.probe(&self.inner.runtime_cache, &self.inner.policy).await,
+                None => ledger.probe(&self.runtime.cache, &self.runtime.policy).await,
             };
             let effects = self.conclude(&ledger, row, &probed).await;
             listing = Listing::wanted(&effects);
+            if effects.contains(&Effect::ListNow { limit: None }) {
+                self.await_inventory(&ledger);
+            }
             self.perform(assessed, effects, Some(&probed)).await?;
-            // While the inventory is late, the ledger is probed again once it has arrived.
-            evidence = listing.filter(|listing| listing.limit.is_some()).map(|_| probed);
+            evidence = listing.is_some().then_some(probed);
             if listing.is_none() {
                 break;
             }
         }
         if let Some(at) = self
-            .inner
-            .runtime_cache
+            .runtime
+            .cache
             .cluster(row.id, ledger.generation())
             .health
             .reconnected_at()
         {
-            self.inner.runtime_cache.tell_host(host.id, HostInput::NodeUp(at));
+            self.runtime.cache.advance_host(host.id, HostInput::NodeUp(at));
         }
         Ok(())
     }
@@ -119,9 +140,9 @@ impl Orchestrator {
         listing: Listing,
         probed: Option<api::Evidence>,
     ) -> Result<Option<api::Evidence>> {
-        let cache = &self.inner.runtime_cache;
+        let cache = &self.runtime.cache;
         let before = cache.cluster(ledger.cluster(), ledger.generation()).observed;
-        let policy = &self.inner.policy;
+        let policy = &self.runtime.policy;
         let again = pin!(async {
             if listing.probe_again {
                 let probe = ledger.probe(cache, policy);
@@ -130,7 +151,7 @@ impl Orchestrator {
                 None
             }
         });
-        let list = pin!(ledger.list(listing.limit));
+        let list = pin!(ledger.list(Some(listing.limit)));
         let (listed, again) = match select(list, again).await {
             Either::Left((listed, again)) => (listed?, again.left_future()),
             Either::Right((again, list)) => (list.await?, ready(again).right_future()),
@@ -142,9 +163,38 @@ impl Orchestrator {
         Ok(again.await.or(probed))
     }
 
-    /// Stores an inventory and tells the machine of its arrival. Returns `true` if it differs from the previous one.
+    /// Awaits an inventory that is late, beside the assessments, and has the cluster assessed when it arrives.
+    fn await_inventory(self: &Arc<Self>, ledger: &Arc<Ledger>) {
+        let late = &self.assessors.late;
+        if !late
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(ledger.cluster())
+        {
+            return;
+        }
+        let (this, ledger) = (Arc::clone(self), Arc::clone(ledger));
+        self.assessors.tasks.spawn(async move {
+            let _awaited = Awaited(&this.assessors.late, ledger.cluster());
+            let list = this.runtime.stop.run_until_cancelled(ledger.list(None));
+            match list.await {
+                None => return,
+                Some(Ok(listed)) => {
+                    this.take_listed(&ledger, listed, None);
+                }
+                // The host's own assessment determines what is known.
+                Some(Err(Error::Unavailable(_))) => return this.host_changed(ledger.host()),
+                Some(Err(error)) => {
+                    this.take_listed(&ledger, Listed::Unavailable(error.to_string()), None);
+                }
+            }
+            this.post_cluster(ledger.cluster(), false, None);
+        });
+    }
+
+    /// Stores an inventory and reports its arrival to the machine. Returns `true` if it differs from the previous one.
     fn take_listed(&self, ledger: &Ledger, listed: Listed, before: Option<&Observation>) -> bool {
-        let cache = &self.inner.runtime_cache;
+        let cache = &self.runtime.cache;
         let (cluster, generation) = (ledger.cluster(), ledger.generation());
         let (inventory, changed) = match listed {
             Listed::Current(observed) => {
@@ -155,24 +205,22 @@ impl Orchestrator {
             Listed::TimedOut => (Inventory::TimedOut, false),
             Listed::Unavailable(why) => (Inventory::Unavailable(why), false),
         };
-        cache.tell(cluster, generation, Input::Inventory(inventory));
+        cache.advance(cluster, generation, Input::Inventory(inventory));
         changed
     }
 
-    /// Tells the machine what a probe showed, with the verdict of the network type.
+    /// Reports a probe to the machine, with the verdict of the network type.
     async fn conclude(&self, ledger: &Ledger, row: &ClusterRow, probed: &api::Evidence) -> Vec<Effect> {
         let evidence = self.evidence_of(ledger, row, probed).await;
-        let effects = self.tell(row, Input::Evidence(Box::new(evidence)));
+        let effects = self.report(row, Input::Evidence(Box::new(evidence)));
         let held_back = effects
             .iter()
             .any(|effect| matches!(effect, Effect::ListNow { limit: Some(_) }));
         if !held_back {
-            self.inner
-                .runtime_cache
-                .update(row.id, ledger.generation(), |runtime| {
-                    runtime.evidence = Some(probed.clone());
-                    runtime.checked_at = Some(Timestamp::now());
-                });
+            self.runtime.cache.update(row.id, ledger.generation(), |runtime| {
+                runtime.evidence = Some(probed.clone());
+                runtime.checked_at = Some(Timestamp::now());
+            });
         }
         effects
     }
@@ -195,13 +243,11 @@ impl Orchestrator {
         }))
     }
 
-    fn tell(&self, row: &ClusterRow, input: Input) -> Vec<Effect> {
-        self.inner
-            .runtime_cache
-            .tell(row.id, number(row.generation), input)
+    fn report(&self, row: &ClusterRow, input: Input) -> Vec<Effect> {
+        self.runtime.cache.advance(row.id, number(row.generation), input)
     }
 
-    /// What is recorded about a cluster, for its machine.
+    /// The record of a cluster, for its machine.
     async fn record_of(&self, Assessed { row, host, .. }: &Assessed) -> Result<Record> {
         let operation = match row.operation_id {
             Some(id) => self.store().read().operation(id).await?.map(|live| live.kind.0),
@@ -212,7 +258,7 @@ impl Orchestrator {
             stopped: row.state.0 == ClusterState::Stopped,
             leased: row.leased,
             maintenance: in_maintenance(row, host, Timestamp::now()),
-            paused: self.is_paused(),
+            paused: self.runtime.is_paused(),
             operation,
             stopped_nodes: row.stopped_nodes.0.clone(),
             started_at: row.last_started_at.0,
@@ -223,7 +269,7 @@ impl Orchestrator {
     fn host_report(&self, host: &HostRow) -> HostReport {
         match host.state.0 {
             HostState::Active => HostReport::Reachable {
-                quiet_since: self.inner.runtime_cache.host(host.id).quiet_since(),
+                quiet_since: self.runtime.cache.host(host.id).quiet_since(),
             },
             HostState::Unreachable => HostReport::Unavailable(format!(
                 "host {} has been unreachable since {}",

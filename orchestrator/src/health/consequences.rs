@@ -1,18 +1,22 @@
 //! Performs what a cluster's machine asks for: records verdicts, and requests repairs and resets like any caller.
 
 use super::assessment::{Assessed, in_maintenance};
-use crate::{Error, Orchestrator, Result, admission::Cause, completion::keep_history, plan::Arguments};
+use crate::{
+    Error, Result,
+    health::Health,
+    operations::{cause::Cause, health_history::keep_history, plan::Arguments},
+};
 use chainpool_agent::NodeName;
 use chainpool_api::{self as api, ClusterState, HealthState, HostState, OperationKind, Timestamp};
 use chainpool_health::{Effect, Input, Verdict};
 use chainpool_store::{ClusterRow, EnumColumn, HealthChangeRow, HostRow, Json, Tx};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 use uuid::Uuid;
 
-impl Orchestrator {
+impl Health {
     /// Performs the requests of a cluster's machine, except listings and probes within the assessment.
     pub(super) async fn perform(
-        &self,
+        self: &Arc<Self>,
         assessed: &Assessed,
         effects: Vec<Effect>,
         evidence: Option<&api::Evidence>,
@@ -75,7 +79,7 @@ impl Orchestrator {
         row.health = EnumColumn(verdict.state);
         row.health_reason.clone_from(&verdict.reason);
         row.checked_at = now.into();
-        row.height = self.height_seen(&row);
+        row.height = self.runtime.height_seen(&row);
         row.ledger_fault = row.ledger_fault.or(fault);
         if changed {
             let history = HealthChangeRow {
@@ -107,10 +111,11 @@ impl Orchestrator {
         }
         tracing::info!(cluster = %row.name, why, "resetting a free cluster");
         match self
+            .operations
             .accept_reset(&mut tx, &host, row, &Cause::watchdog(why))
             .await
         {
-            Ok((_, superseded)) => self.accepted(tx, superseded.as_slice()).await,
+            Ok((_, superseded)) => self.operations.accepted(tx, superseded.as_slice()).await,
             // A running operation cannot be superseded by a reset; the next assessment sees its outcome.
             Err(Error::Conflict(_)) => Ok(()),
             Err(error) => Err(error),
@@ -124,8 +129,7 @@ impl Orchestrator {
         start: BTreeSet<String>,
         restart: BTreeSet<String>,
     ) -> Result<()> {
-        let parse =
-            |names: &BTreeSet<String>| names.iter().filter_map(|n| NodeName::parse(n).ok()).collect();
+        let parse = |names: &BTreeSet<String>| names.iter().filter_map(|n| NodeName::parse(n).ok()).collect();
         let mut tx = self.store().begin().await?;
         let Some((row, _)) = self.as_assessed(&mut tx, assessed).await? else {
             return Ok(());
@@ -148,11 +152,12 @@ impl Orchestrator {
         let cluster = row.id;
         let cause = Cause::watchdog(reason);
         let (_, superseded) = self
+            .operations
             .accept_on(&mut tx, row, OperationKind::ClusterRepair, arguments, &cause)
             .await?;
         // Before the operation is visible, so that it cannot end first.
-        self.inner.runtime_cache.tell_known(cluster, started);
-        self.accepted(tx, superseded.as_slice()).await
+        self.runtime.cache.advance_known(cluster, started);
+        self.operations.accepted(tx, superseded.as_slice()).await
     }
 
     /// Reads a cluster and its host again. `None` if something changed since the assessment: an operation started
@@ -181,7 +186,7 @@ impl Orchestrator {
             && row.stopped_nodes == before.stopped_nodes
             && row.proof == before.proof;
         let same_host = host.state.0 == HostState::Active
-            && self.inner.runtime_cache.host(host.id).quiet_since() == *quiet_since;
+            && self.runtime.cache.host(host.id).quiet_since() == *quiet_since;
         Ok((same && same_host && !in_maintenance(&row, &host, Timestamp::now())).then_some((row, host)))
     }
 }

@@ -1,19 +1,20 @@
 //! Gathers evidence on a ledger: from the ledger itself, and from the platform's inventory.
 
 use crate::{
-    Error, Orchestrator, Result, agents::HostAgent, cluster_runtime::reports, crash_log::crash_loop_text,
-    presenter::number, runtime_cache::RuntimeCache, volumes,
+    Error, Result,
+    health::Health,
+    number::number,
+    operations::volumes,
+    runtime::{
+        agents::HostAgent, cluster_runtime::reports, crash_loop::crash_loop_text, runtime_cache::RuntimeCache,
+    },
 };
 use chainpool_agent::{ClusterId, ClusterKey, NodeName, NodeState, Object, ObjectKind, Observation, Scope};
 use chainpool_api::{self as api, Progress, Timestamp};
 use chainpool_health::{Evidence, HealthPolicy, History, LostVolumes, millis};
 use chainpool_networks::{NetworkType, Nodes, is_client_saturated};
 use chainpool_store::{ClusterRow, HostRow};
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -31,6 +32,7 @@ pub(super) struct Ledger {
     network: Arc<dyn NetworkType>,
     nodes: Nodes,
     agent: HostAgent,
+    host: Uuid,
     /// The furthest progress before this assessment; an operation may observe more meanwhile.
     progress: Option<Progress>,
 }
@@ -38,6 +40,10 @@ pub(super) struct Ledger {
 impl Ledger {
     pub(super) fn cluster(&self) -> Uuid {
         self.nodes.key.cluster.0
+    }
+
+    pub(super) fn host(&self) -> Uuid {
+        self.host
     }
 
     pub(super) fn generation(&self) -> u32 {
@@ -90,20 +96,21 @@ fn apply_exit(observed: &mut Observation, generation: u32, node: &str, code: i64
     }
 }
 
-impl Orchestrator {
+impl Health {
     /// The ledger of a cluster.
     pub(super) async fn ledger(&self, row: &ClusterRow, host: &HostRow) -> Result<Ledger> {
-        let agent = self.inner.agents.of(host)?;
+        let agent = self.runtime.agents.of(host)?;
         let key = ClusterKey {
             cluster: ClusterId(row.id),
             generation: number(row.generation),
         };
         let spec = self
+            .runtime
             .spec(row.id, key.generation)
             .await?
             .ok_or_else(|| Error::internal(format!("cluster {} has no spec", row.name)))?;
         let network = self
-            .inner
+            .runtime
             .registry
             .get(&row.network_type)
             .map_err(Error::internal)?;
@@ -111,43 +118,27 @@ impl Orchestrator {
             agent: Arc::clone(&agent.agent),
             key,
             spec,
-            policy: Arc::clone(&self.inner.policy),
+            policy: Arc::clone(&self.runtime.policy),
         };
-        let progress = self.progress_seen(row);
+        let progress = self.runtime.progress_seen(row);
         Ok(Ledger {
             network,
             nodes,
             agent,
+            host: host.id,
             progress,
         })
     }
 
-    /// The furthest progress of a cluster's ledger, also from before this process started.
-    fn progress_seen(&self, row: &ClusterRow) -> Option<Progress> {
-        let seen = self
-            .inner
-            .runtime_cache
-            .cluster(row.id, number(row.generation))
-            .health
-            .progress();
-        let seen = seen.map(|(progress, _)| progress);
-        let stored = row.height.and_then(|height| u64::try_from(height).ok());
-        match (seen, stored) {
-            (Some(Progress::At(seen)), Some(stored)) => Some(Progress::At(seen.max(stored))),
-            (None, Some(stored)) => Some(Progress::At(stored)),
-            (seen, _) => seen,
-        }
-    }
-
-    /// What a probe shows, with the verdict of the network type.
+    /// A probe with the verdict of the network type.
     pub(super) async fn evidence_of(
         &self,
         ledger: &Ledger,
         row: &ClusterRow,
         probed: &api::Evidence,
     ) -> Evidence {
-        let (network, policy, now) = (&ledger.network, &self.inner.policy, Timestamp::now());
-        let runtime = self.inner.runtime_cache.cluster(row.id, ledger.generation());
+        let (network, policy, now) = (&ledger.network, &self.runtime.policy, Timestamp::now());
+        let runtime = self.runtime.cache.cluster(row.id, ledger.generation());
         let nodes = reports(probed);
         let history = History {
             progress: ledger.progress,
@@ -177,8 +168,8 @@ impl Orchestrator {
     /// Returns the reason of a crash loop. The reason stays the same while the loop lasts, because the log would
     /// differ each time.
     async fn crash_loop(&self, ledger: &Ledger, row: &ClusterRow) -> Option<String> {
-        let runtime = self.inner.runtime_cache.cluster(row.id, ledger.generation());
-        let policy = &self.inner.policy.crash_loop;
+        let runtime = self.runtime.cache.cluster(row.id, ledger.generation());
+        let policy = &self.runtime.policy.crash_loop;
         let since = Timestamp(Timestamp::now().0 - millis(policy.window));
         let looping = runtime.health.exits().crash_loop(since, policy);
         let found = match (looping, runtime.crash_loop) {
@@ -191,11 +182,9 @@ impl Orchestrator {
             (None, None) => return None,
             (None, Some(_)) => None,
         };
-        self.inner
-            .runtime_cache
-            .update(row.id, ledger.generation(), |runtime| {
-                runtime.crash_loop.clone_from(&found);
-            });
+        self.runtime.cache.update(row.id, ledger.generation(), |runtime| {
+            runtime.crash_loop.clone_from(&found);
+        });
         found.map(|(_, reason)| reason)
     }
 }

@@ -29,7 +29,7 @@ impl Requests {
                 Ok(()) => Ok(()),
                 Err(error) => Err(Error::internal(error.to_string())),
             };
-            // Whoever asked may have stopped waiting.
+            // The requester may have stopped waiting.
             drop(other.send(outcome));
         }
         if let Some(first) = first {
@@ -96,7 +96,10 @@ mod tests {
     #[test]
     fn requests_during_an_assessment_are_one_more_assessment() {
         let (boxes, owner) = (Mailboxes::default(), Uuid::now_v7());
-        assert!(boxes.post(owner, false, None), "the first request starts the task");
+        assert!(
+            boxes.post(owner, false, None),
+            "the first request starts the task"
+        );
         assert!(boxes.post(Uuid::now_v7(), false, None), "owners are independent");
         let first = boxes.take(owner).expect("a request");
         assert!(!first.list);

@@ -97,7 +97,10 @@ impl NetworkType for Ledger {
     }
 
     fn progress(&self, evidence: &api::Evidence) -> Option<api::Progress> {
-        evidence.height.filter(|height| *height > 0).map(api::Progress::At)
+        evidence
+            .height
+            .filter(|height| *height > 0)
+            .map(api::Progress::At)
     }
 
     fn verdict(

@@ -59,7 +59,8 @@ fn assess(
     let intervals = i64::try_from(parameters.interval_ms.saturating_mul(5)).unwrap_or(i64::MAX);
     let limit = millis(policy.stalled).max(intervals);
     let unchanged_since = past.progress_since.max(past.started_at).max(past.reconnected_at);
-    if evidence.height <= past.position() && unchanged_since.is_some_and(|since| now.millis_since(since) > limit)
+    if evidence.height <= past.position()
+        && unchanged_since.is_some_and(|since| now.millis_since(since) > limit)
     {
         return (
             HealthState::Broken,

@@ -1,4 +1,4 @@
-//! What a cluster's machine asks for. Holding back is the absence of an effect.
+//! Requests of a cluster's machine. Holding back is the absence of an effect.
 
 use super::input::Verdict;
 use std::{collections::BTreeSet, time::Duration};
@@ -26,7 +26,7 @@ pub enum Effect {
     Reset(String),
     /// Read the platform's inventory now.
     ListNow {
-        /// How long to wait for it; `None`: until the platform responds.
+        /// How long the assessment waits for it; `None`: assessments continue without it until it arrives.
         limit: Option<Duration>,
     },
     /// Probe the ledger again after this time, because the evidence is not sufficient yet.

@@ -86,11 +86,20 @@ mod tests {
                 .crash_loop(since, &policy)
                 .map(|(node, count)| (node.to_owned(), count))
         };
-        assert_eq!([0, 10, 20, 30, 40].map(|seconds| exit("a", seconds)), [const { None }; 5]);
+        assert_eq!(
+            [0, 10, 20, 30, 40].map(|seconds| exit("a", seconds)),
+            [const { None }; 5]
+        );
         assert_eq!(exit("b", 50), None);
         assert_eq!(exit("a", 60), Some(("a".to_owned(), 6)));
         assert_eq!(exit("b", 125), None, "the first exit is outside the window");
-        assert_eq!(exits.within(Duration::from_secs(1), Timestamp(125_500)).count(), 1);
-        assert_eq!(exits.within(Duration::from_secs(1), Timestamp(126_000)).count(), 0);
+        assert_eq!(
+            exits.within(Duration::from_secs(1), Timestamp(125_500)).count(),
+            1
+        );
+        assert_eq!(
+            exits.within(Duration::from_secs(1), Timestamp(126_000)).count(),
+            0
+        );
     }
 }

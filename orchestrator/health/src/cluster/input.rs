@@ -1,4 +1,4 @@
-//! What a cluster's machine learns.
+//! News for a cluster's machine.
 
 use super::exits::NodeExit;
 use chainpool_api::{HealthState, OperationKind, ProcessState, Progress, Timestamp};
@@ -62,7 +62,7 @@ pub enum HostReport {
     Unavailable(String),
 }
 
-/// What is recorded about a cluster.
+/// The record of a cluster, as far as its health depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// The recorded health.
@@ -90,7 +90,7 @@ pub struct Record {
 pub enum Inventory {
     /// It arrived.
     Current,
-    /// It did not arrive in time.
+    /// It did not arrive in time, and is still awaited.
     TimedOut,
     /// The platform cannot list its objects, with the reason.
     Unavailable(String),

@@ -273,10 +273,9 @@ fn after(before: Option<&NodeHealth>, report: &NodeReport, final_word: bool, now
         ProcessState::Running => {}
         ProcessState::Paused => return NodeHealth::Paused,
         ProcessState::Exited(code) => return NodeHealth::Down { code: Some(code) },
-        ProcessState::Created
-        | ProcessState::Changing(_)
-        | ProcessState::Absent
-        | ProcessState::Unknown => return NodeHealth::Down { code: None },
+        ProcessState::Created | ProcessState::Changing(_) | ProcessState::Absent | ProcessState::Unknown => {
+            return NodeHealth::Down { code: None };
+        }
     }
     if report.stalled {
         let since = match before {
@@ -308,7 +307,7 @@ mod tests {
         Timestamp(1_000_000).plus_seconds(seconds)
     }
 
-    /// Reports of the nodes `a` and `b`, each `up`, `silent`, `stalled` or `exited`.
+    /// Reports of the nodes `a` and `b`, each `up`, `mute`, `stalled` or `exited`.
     fn reports<const N: usize>(states: [&str; N]) -> BTreeMap<String, NodeReport> {
         let report = |state: &str| NodeReport {
             process: if state == "exited" {
@@ -320,7 +319,9 @@ mod tests {
             stalled: state == "stalled",
         };
         let named = ["a", "b"].into_iter().zip(states);
-        named.map(|(name, state)| (name.to_owned(), report(state))).collect()
+        named
+            .map(|(name, state)| (name.to_owned(), report(state)))
+            .collect()
     }
 
     fn observe<const N: usize>(tracker: &mut NodeTracker, seconds: i64, states: [&str; N]) {
@@ -346,20 +347,20 @@ mod tests {
             tracker.nodes()["a"].clone()
         };
         assert_eq!(see(0, "up", false), NodeHealth::Up);
-        assert_eq!(see(2, "silent", false), NodeHealth::Late { since: at(2) });
+        assert_eq!(see(2, "mute", false), NodeHealth::Late { since: at(2) });
         assert_eq!(see(3, "up", false), NodeHealth::Up);
-        assert_eq!(see(4, "silent", false), NodeHealth::Late { since: at(4) });
-        assert_eq!(see(5, "silent", false), NodeHealth::Unresponsive { since: at(4) });
-        assert_eq!(see(6, "silent", false), NodeHealth::Unresponsive { since: at(4) });
+        assert_eq!(see(4, "mute", false), NodeHealth::Late { since: at(4) });
+        assert_eq!(see(5, "mute", false), NodeHealth::Unresponsive { since: at(4) });
+        assert_eq!(see(6, "mute", false), NodeHealth::Unresponsive { since: at(4) });
         assert_eq!(see(7, "stalled", false), NodeHealth::Stalled { since: at(7) });
         assert_eq!(see(8, "exited", false), NodeHealth::Down { code: Some(137) });
         assert_eq!(
-            see(9, "silent", false),
+            see(9, "mute", false),
             NodeHealth::Unresponsive { since: at(9) },
             "it did not respond before"
         );
         assert_eq!(see(10, "up", false), NodeHealth::Up);
-        assert_eq!(see(11, "silent", true), NodeHealth::Unresponsive { since: at(11) });
+        assert_eq!(see(11, "mute", true), NodeHealth::Unresponsive { since: at(11) });
     }
 
     #[test]
@@ -400,15 +401,15 @@ mod tests {
         let mut slow = NodeTracker::starting();
         let mut at = |seconds, state| overdue(&mut slow, seconds, [state]).len();
         assert_eq!(
-            [0, 29, 1000].map(|seconds| at(seconds, "silent")),
+            [0, 29, 1000].map(|seconds| at(seconds, "mute")),
             [0, 0, 0],
             "the start may take long"
         );
         assert_eq!([1001, 1002].map(|seconds| at(seconds, "up")), [0, 0]);
-        assert_eq!([1003, 1032, 1033].map(|seconds| at(seconds, "silent")), [0, 0, 1]);
+        assert_eq!([1003, 1032, 1033].map(|seconds| at(seconds, "mute")), [0, 0, 1]);
         let mut known = NodeTracker::default();
         let mut at = |seconds, state| overdue(&mut known, seconds, [state]).len();
-        assert_eq!([0, 29, 30].map(|seconds| at(seconds, "silent")), [0, 0, 1]);
+        assert_eq!([0, 29, 30].map(|seconds| at(seconds, "mute")), [0, 0, 1]);
     }
 
     #[test]
@@ -416,7 +417,12 @@ mod tests {
         let mut tracker = NodeTracker::default();
         let mut at = |seconds, state| overdue(&mut tracker, seconds, [state]).len();
         assert_eq!(
-            [at(0, "silent"), at(20, "stalled"), at(34, "stalled"), at(35, "stalled")],
+            [
+                at(0, "mute"),
+                at(20, "stalled"),
+                at(34, "stalled"),
+                at(35, "stalled")
+            ],
             [0, 0, 0, 1]
         );
     }
@@ -424,7 +430,7 @@ mod tests {
     #[test]
     fn limits_count_from_the_last_start_of_a_node_on_the_host() {
         let mut tracker = NodeTracker::default();
-        observe(&mut tracker, 0, ["silent"]);
+        observe(&mut tracker, 0, ["mute"]);
         let policy = HealthPolicy::default();
         let limit = i64::try_from(Duration::as_secs(&policy.repair.node_unresponsive)).unwrap();
         let overdue = |quiet, now| !tracker.overdue(&policy, at(quiet), at(now)).is_empty();

@@ -67,11 +67,17 @@ mod tests {
         assert!(too_soon(&repairs, &one, 9_999) && !too_soon(&repairs, &one, 10_000));
         assert!(too_soon(&repairs, &both, 4_999) && !too_soon(&repairs, &both, 5_000));
         repairs.note(&both, start);
-        assert!(!too_soon(&repairs, &one, 5_000), "another node restarts the count");
+        assert!(
+            !too_soon(&repairs, &one, 5_000),
+            "another node restarts the count"
+        );
         (0..7).for_each(|_| repairs.note(&one, start));
         assert!(too_soon(&repairs, &one, 5_000));
         repairs.recovered();
         assert!(repairs.is_clear() && !too_soon(&repairs, &one, 5_000));
-        assert!(too_soon(&repairs, &one, 4_999), "two repairs are never closer than this");
+        assert!(
+            too_soon(&repairs, &one, 4_999),
+            "two repairs are never closer than this"
+        );
     }
 }

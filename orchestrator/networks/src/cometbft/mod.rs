@@ -64,7 +64,10 @@ impl NetworkType for CometBft {
 
     fn progress(&self, evidence: &api::Evidence) -> Option<api::Progress> {
         // A ledger without a block has shown nothing.
-        evidence.height.filter(|height| *height > 0).map(api::Progress::At)
+        evidence
+            .height
+            .filter(|height| *height > 0)
+            .map(api::Progress::At)
     }
 
     fn verdict(

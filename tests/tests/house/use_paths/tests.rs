@@ -2,6 +2,7 @@ use super::{
     graph::{Files, arrows, circles},
     roots,
     source::{Module, modules},
+    wings::Wings,
 };
 
 /// The imports of a module as `name = path`, those offered to others with `+`.
@@ -205,5 +206,65 @@ fn each_program_of_a_crate_is_a_crate() {
     assert_eq!(
         roots("x", &sources),
         ["x/src/bin/one.rs", "x/src/bin/two/main.rs", "x/src/lib.rs"]
+    );
+}
+
+/// The uses that lead up in a crate with the wings `top` and `low`. Each source is added to its file.
+fn upward(added: &[(&str, &str)]) -> Vec<String> {
+    let mut all = files(&[
+        (
+            "lib.rs",
+            "mod base; mod low; mod top; pub use {base::Error, top::show::Shown};",
+        ),
+        ("base.rs", "pub struct Error;"),
+        ("low/mod.rs", "mod read; pub struct Cache;"),
+        (
+            "low/read.rs",
+            "use crate::Error; use super::Cache; impl Cache { fn read(&self) {} }",
+        ),
+        ("top/mod.rs", "pub mod show; pub struct Entry;"),
+        (
+            "top/show.rs",
+            "use crate::{Error, low::Cache}; pub struct Shown(Cache); fn f() -> super::Entry { super::Entry }",
+        ),
+    ]);
+    for (file, text) in added {
+        let file = all.get_mut(&format!("src/{file}")).expect("a file");
+        file.push('\n');
+        file.push_str(text);
+    }
+    let wings = Wings {
+        root: "src/lib.rs",
+        folders: &["top", "low"],
+    };
+    wings.violations(&all)
+}
+
+#[test]
+fn wings_may_use_themselves_and_lower_ones() {
+    assert_eq!(upward(&[]), Vec::<String>::new());
+    let of_tests = "#[cfg(test)] mod tests { use crate::top::Entry; }";
+    assert_eq!(
+        upward(&[("low/read.rs", of_tests)]),
+        Vec::<String>::new(),
+        "tests"
+    );
+}
+
+#[test]
+fn a_use_of_a_higher_wing_is_reported() {
+    assert_eq!(
+        upward(&[("low/read.rs", "use crate::top::Entry;")]),
+        ["src/low/read.rs:2 uses src/top/mod.rs (crate::top::Entry)"]
+    );
+    assert_eq!(
+        upward(&[("low/read.rs", "fn f(_: crate::Shown) {}")]),
+        ["src/low/read.rs:2 uses src/top/show.rs (crate::Shown)"],
+        "by the name that the root module offers"
+    );
+    assert_eq!(
+        upward(&[("base.rs", "fn f() -> crate::low::Cache { crate::low::Cache }")]),
+        ["src/base.rs:2 uses src/low/mod.rs (crate::low::Cache)"],
+        "files beside the root module are below all wings"
     );
 }

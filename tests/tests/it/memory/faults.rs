@@ -298,8 +298,7 @@ async fn a_leased_cluster_is_repaired_in_place_with_its_data() -> Result<()> {
 /// Reports this many exits of v0, one after the other.
 async fn report_exits(bed: &MemoryBed, cluster: &Cluster, times: usize) -> Result<()> {
     for _ in 0..times {
-        bed.orchestrator
-            .node_died(ClusterId(cluster.id), &node("v0"), 1);
+        bed.orchestrator.node_died(ClusterId(cluster.id), &node("v0"), 1);
         bed.orchestrator.cluster_assess(cluster.id, false).await?;
     }
     Ok(())

@@ -1,0 +1,17 @@
+//! The methods that the front ends and the watchdog call, by noun: permission, validation, answer.
+
+mod account;
+mod bundle_reads;
+pub(crate) mod cluster;
+pub(crate) mod host;
+mod idempotency;
+mod installation;
+pub(crate) mod lease;
+mod operation;
+pub(crate) mod orchestrator;
+mod presenter;
+pub(crate) mod search;
+mod status;
+pub(crate) mod subscription;
+mod validation;
+mod watchdog;

@@ -1,0 +1,166 @@
+//! Restart of unresponsive or stalled nodes by a running operation. The watchdog leaves the cluster to the
+//! operation.
+
+use crate::{
+    operations::Operations,
+    operations::{
+        step_context::StepContext,
+        step_deadline::{Backoff, StepDeadline},
+        step_error::StepError,
+        volumes::creates_ledger,
+    },
+};
+use chainpool_agent::{NodeName, Power, Scope};
+use chainpool_api::Evidence;
+use chainpool_networks::{InitError, NetworkType, Nodes};
+use chainpool_store::OperationRow;
+use std::future::Future;
+use tokio_util::sync::CancellationToken;
+
+impl Operations {
+    /// Records what a running operation sees of its ledger, and returns the nodes that it must restart.
+    pub(crate) fn observe(
+        &self,
+        context: &StepContext,
+        network: &dyn NetworkType,
+        evidence: &Evidence,
+    ) -> Vec<NodeName> {
+        let (cluster, generation) = (context.cluster.id, context.key.generation);
+        let progress = network.progress(evidence);
+        let overdue = self
+            .runtime
+            .cache
+            .observe(cluster, generation, evidence, progress);
+        overdue
+            .iter()
+            .filter_map(|name| NodeName::parse(name).ok())
+            .collect()
+    }
+
+    /// Polls until nodes have been stalled or unresponsive for too long.
+    async fn wait_for_stall(
+        &self,
+        context: &StepContext,
+        network: &dyn NetworkType,
+        nodes: &Nodes,
+    ) -> InitError {
+        loop {
+            tokio::time::sleep(self.runtime.policy.repair.stall_check_interval).await;
+            // An unresponsive platform is polled again.
+            let Ok(observed) = context
+                .host
+                .agent
+                .observe(Scope::Cluster(context.key.cluster))
+                .await
+            else {
+                continue;
+            };
+            let restart = self.observe(context, network, &network.probe(nodes, &observed).await);
+            if !restart.is_empty() {
+                let names: Vec<&str> = restart.iter().map(NodeName::as_str).collect();
+                return InitError {
+                    why: format!("restarted stalled nodes: {}", names.join(", ")),
+                    restart,
+                };
+            }
+        }
+    }
+
+    /// Retries until success or the deadline. If the platform is unresponsive at the deadline, that is the
+    /// reported reason.
+    pub(crate) async fn retry_until_deadline<T, F>(
+        &self,
+        operation: &OperationRow,
+        context: &StepContext,
+        on: (&dyn NetworkType, &Nodes),
+        limits: (&StepDeadline, &CancellationToken),
+        attempt: impl Fn() -> F,
+    ) -> Result<T, StepError>
+    where
+        F: Future<Output = Result<T, InitError>>,
+    {
+        match self
+            .retry_repairing(operation, context, on, limits, attempt)
+            .await
+        {
+            Err(StepError::DeadlineExceeded(why)) => match context
+                .host
+                .agent
+                .observe(Scope::Cluster(context.key.cluster))
+                .await
+            {
+                Err(error) if error.is_transient() => Err(error.into()),
+                _ => Err(StepError::DeadlineExceeded(why)),
+            },
+            done => done,
+        }
+    }
+
+    /// Retries until success. An attempt waits for nodes itself and is cancelled when nodes stall, so it must
+    /// be repeatable.
+    async fn retry_repairing<T, F>(
+        &self,
+        operation: &OperationRow,
+        context: &StepContext,
+        (network, nodes): (&dyn NetworkType, &Nodes),
+        (deadline, cancel): (&StepDeadline, &CancellationToken),
+        attempt: impl Fn() -> F,
+    ) -> Result<T, StepError>
+    where
+        F: Future<Output = Result<T, InitError>>,
+    {
+        let mut backoff = Backoff::new(deadline);
+        loop {
+            let attempts = async {
+                loop {
+                    match attempt().await {
+                        Ok(done) => break Ok::<_, StepError>(Ok(done)),
+                        Err(error) if error.restart.is_empty() => backoff.wait(error.why).await?,
+                        Err(error) => break Ok(Err(error)),
+                    }
+                }
+            };
+            let outcome = tokio::select! {
+                outcome = attempts => outcome?,
+                error = self.wait_for_stall(context, network, nodes) => Err(error),
+            };
+            match outcome {
+                Ok(done) => return Ok(done),
+                Err(InitError { why, restart }) => {
+                    self.restart_stalled(operation, context, restart, cancel).await?;
+                    backoff.wait(why).await?;
+                }
+            }
+        }
+    }
+
+    /// Restarts nodes, except those stopped on request. A node that cannot be started now is retried when it
+    /// has stalled for the full time again.
+    pub(crate) async fn restart_stalled(
+        &self,
+        operation: &OperationRow,
+        context: &StepContext,
+        nodes: Vec<NodeName>,
+        cancel: &CancellationToken,
+    ) -> Result<(), StepError> {
+        let stopped = &context.cluster.stopped_nodes.0;
+        for node in nodes.into_iter().filter(|node| !stopped.contains(node.as_str())) {
+            tracing::warn!(cluster = context.cluster.name, %node, "restarting a stalled node");
+            let started = async {
+                let incarnation = context.host.agent.incarnation(&context.key, &node).await?;
+                if incarnation.is_none() && !creates_ledger(operation.kind.0) {
+                    self.check_ledger_volumes(operation, context).await?;
+                }
+                self.step_node(operation, &node, &Power::On { after: incarnation }, cancel)
+                    .await
+            };
+            match started.await {
+                Err(StepError::Agent(error)) => {
+                    tracing::warn!(%node, %error, "a stalled node could not be restarted");
+                }
+                done => done?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,160 @@
+//! Last observed state of clusters and hosts, in memory only. A full pass rebuilds it after a restart.
+
+use crate::runtime::cluster_runtime::{ClusterRuntime, reports};
+use chainpool_api::{Evidence, Progress, Timestamp};
+use chainpool_health::{self as health, HealthPolicy};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use uuid::Uuid;
+
+/// Last observed state of all clusters and hosts.
+pub(crate) struct RuntimeCache {
+    policy: Arc<HealthPolicy>,
+    clusters: Mutex<HashMap<Uuid, ClusterRuntime>>,
+    hosts: Mutex<HashMap<Uuid, health::Host>>,
+}
+
+impl RuntimeCache {
+    /// An empty cache.
+    pub(crate) fn new(policy: Arc<HealthPolicy>) -> Self {
+        Self {
+            policy,
+            clusters: Mutex::default(),
+            hosts: Mutex::default(),
+        }
+    }
+
+    /// Returns the last observed state of a cluster in this generation.
+    pub(crate) fn cluster(&self, cluster: Uuid, generation: u32) -> ClusterRuntime {
+        let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        clusters
+            .get(&cluster)
+            .filter(|runtime| runtime.generation == generation)
+            .cloned()
+            .unwrap_or_else(|| ClusterRuntime {
+                generation,
+                ..ClusterRuntime::default()
+            })
+    }
+
+    /// Updates the state of a cluster in this generation.
+    pub(crate) fn update<T>(
+        &self,
+        cluster: Uuid,
+        generation: u32,
+        change: impl FnOnce(&mut ClusterRuntime) -> T,
+    ) -> T {
+        let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        let runtime = clusters.entry(cluster).or_default();
+        if runtime.generation != generation {
+            *runtime = ClusterRuntime {
+                generation,
+                ..ClusterRuntime::default()
+            };
+        }
+        change(runtime)
+    }
+
+    /// Gives the machine of a cluster's health an input, and returns its requests.
+    pub(crate) fn advance(
+        &self,
+        cluster: Uuid,
+        generation: u32,
+        input: health::Input,
+    ) -> Vec<health::Effect> {
+        self.update(cluster, generation, |runtime| self.step(runtime, input))
+    }
+
+    /// Gives the machine of a cluster's health an input if the cluster is known.
+    pub(crate) fn advance_known(&self, cluster: Uuid, input: health::Input) -> Vec<health::Effect> {
+        let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        clusters
+            .get_mut(&cluster)
+            .map(|runtime| self.step(runtime, input))
+            .unwrap_or_default()
+    }
+
+    fn step(&self, runtime: &mut ClusterRuntime, input: health::Input) -> Vec<health::Effect> {
+        let state = std::mem::take(&mut runtime.health);
+        let (state, effects) = health::step(state, input, &self.policy, Timestamp::now());
+        runtime.health = state;
+        effects
+    }
+
+    /// Records evidence that an operation gathered, and returns the nodes that it must restart.
+    pub(crate) fn observe(
+        &self,
+        cluster: Uuid,
+        generation: u32,
+        evidence: &Evidence,
+        progress: Option<Progress>,
+    ) -> BTreeSet<String> {
+        let now = Timestamp::now();
+        let input = health::Input::Observed {
+            nodes: reports(evidence),
+            progress,
+        };
+        self.update(cluster, generation, |runtime| {
+            self.step(runtime, input);
+            runtime.evidence = Some(Evidence {
+                progress,
+                ..evidence.clone()
+            });
+            runtime.checked_at = Some(now);
+            let overdue = runtime.health.overdue_nodes(&self.policy, now);
+            if !overdue.is_empty() {
+                runtime.health.nodes_restarted(now);
+            }
+            overdue
+        })
+    }
+
+    /// Drops the state of a cluster.
+    pub(crate) fn forget(&self, cluster: Uuid) {
+        self.clusters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&cluster);
+    }
+
+    /// Returns the clusters with evidence gathered since then.
+    pub(crate) fn checked_since(&self, since: Timestamp) -> Vec<Uuid> {
+        let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        clusters
+            .iter()
+            .filter(|(_, runtime)| runtime.checked_at.is_some_and(|at| at >= since))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// When a cluster was last probed.
+    pub(crate) fn checked_at(&self, cluster: Uuid) -> Option<Timestamp> {
+        let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        clusters.get(&cluster)?.checked_at
+    }
+
+    /// Gives the machine of a host's availability an input, and returns its requests.
+    pub(crate) fn advance_host(&self, host: Uuid, input: health::HostInput) -> Vec<health::HostEffect> {
+        let mut hosts = self.hosts();
+        let state = hosts.remove(&host).unwrap_or_default();
+        let (state, effects) = health::host_step(state, input, &self.policy, Timestamp::now());
+        hosts.insert(host, state);
+        effects
+    }
+
+    /// The machine of a host's availability.
+    pub(crate) fn host(&self, host: Uuid) -> health::Host {
+        self.hosts().get(&host).cloned().unwrap_or_default()
+    }
+
+    /// Drops the state of a host.
+    pub(crate) fn forget_host(&self, host: Uuid) {
+        self.hosts().remove(&host);
+    }
+
+    fn hosts(&self) -> MutexGuard<'_, HashMap<Uuid, health::Host>> {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
