@@ -168,6 +168,10 @@ pub fn step(
                 .nodes
                 .observe(&nodes, &state.record.stopped_nodes, true, now);
             state.note_progress(progress, now);
+            // An operation lists the nodes before it probes them.
+            if !state.known.is_reliable() {
+                state.known = Known::Earlier;
+            }
             vec![]
         }
         Input::NodeExited(exit) => {
@@ -306,6 +310,7 @@ impl Cluster {
         let earlier = self.known.has_arrived();
         self.known = match inventory {
             Inventory::Current => Known::Current,
+            Inventory::Listed => Known::Earlier,
             Inventory::TimedOut => Known::Late(earlier),
             Inventory::Unavailable(why) => Known::Unavailable(why, earlier),
         };

@@ -149,6 +149,7 @@ fn news() -> Vec<Input> {
         }),
         Input::Inventory(Inventory::Current),
         Input::Inventory(Inventory::TimedOut),
+        Input::Inventory(Inventory::Listed),
         evidence(HealthState::Healthy, true, 7),
         evidence(HealthState::Broken, false, 6),
         evidence(HealthState::Degraded, false, 8),
@@ -207,7 +208,7 @@ proptest! {
     #[test]
     fn every_order_of_news_ends_in_the_same_state(
         order in Just(news()).prop_shuffle(),
-        millis in proptest::collection::vec(0i64..5_000, 15),
+        millis in proptest::collection::vec(0i64..5_000, 16),
         health in prop_oneof![Just(HealthState::Healthy), Just(HealthState::Degraded)],
     ) {
         let policy = HealthPolicy::default();

@@ -213,10 +213,10 @@ impl Health {
     async fn conclude(&self, ledger: &Ledger, row: &ClusterRow, probed: &api::Evidence) -> Vec<Effect> {
         let evidence = self.evidence_of(ledger, row, probed).await;
         let effects = self.report(row, Input::Evidence(Box::new(evidence)));
-        let held_back = effects
-            .iter()
-            .any(|effect| matches!(effect, Effect::ListNow { limit: Some(_) }));
-        if !held_back {
+        // Without a conclusion, more is asked for and nothing is recorded.
+        let asks = |effect: &Effect| matches!(effect, Effect::ListNow { .. } | Effect::ProbeAgain { .. });
+        let concluded = effects.is_empty() || !effects.iter().all(asks);
+        if concluded {
             self.runtime.cache.update(row.id, ledger.generation(), |runtime| {
                 runtime.evidence = Some(probed.clone());
                 runtime.checked_at = Some(Timestamp::now());

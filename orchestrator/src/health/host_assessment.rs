@@ -14,7 +14,7 @@ use crate::{
 };
 use chainpool_agent::{ClusterId, Observation, Probe, Scope, WakeStream};
 use chainpool_api::{self as api, HostState, Timestamp};
-use chainpool_health::{HostEffect, HostInput, Probed, millis};
+use chainpool_health::{HostEffect, HostInput, Input, Inventory, Probed, millis};
 use chainpool_store::{ClusterRow, EnumColumn, HostRow, Json};
 use std::{
     collections::{BTreeMap, HashSet},
@@ -157,11 +157,12 @@ impl Health {
         }
         for cluster in read.clusters_of(row.id).await? {
             let listed = by_cluster.get(&cluster.id).cloned().unwrap_or_default();
-            self.runtime
-                .cache
-                .update(cluster.id, number(cluster.generation), |runtime| {
-                    runtime.observed = Some(listed);
-                });
+            let generation = number(cluster.generation);
+            self.runtime.cache.update(cluster.id, generation, |runtime| {
+                runtime.observed = Some(listed);
+            });
+            let listed = Input::Inventory(Inventory::Listed);
+            self.runtime.cache.advance(cluster.id, generation, listed);
         }
         let mut unclaimed = Vec::new();
         let paused = self.runtime.is_paused();

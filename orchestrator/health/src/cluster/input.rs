@@ -88,8 +88,10 @@ pub struct Record {
 /// The outcome of a listing of the platform's objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Inventory {
-    /// It arrived.
+    /// It arrived for this assessment.
     Current,
+    /// It arrived outside of an assessment.
+    Listed,
     /// It did not arrive in time, and is still awaited.
     TimedOut,
     /// The platform cannot list its objects, with the reason.
