@@ -6,8 +6,8 @@
 
 use crate::{
     Error, Result,
-    health::Health,
     health::{
+        Health,
         evidence::{Inventory, LedgerAssessment},
         reconcile::{Decision, Situation, decide, is_client_saturated},
     },
