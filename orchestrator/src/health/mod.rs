@@ -2,7 +2,7 @@
 
 mod assessment;
 mod evidence;
-mod host_assessment;
+mod host;
 mod reconcile;
 
 use crate::{operations::Operations, placement::Placement, runtime::Runtime};
