@@ -1,13 +1,13 @@
 //! Orchestrator core: validates requests, records desired state and drives hosts towards it. Serves no HTTP
 //! and talks to platforms only through agents.
 //!
-//! The crate consists of wings. Each uses only itself and the wings after it:
+//! The crate consists of wings. Each is a type that owns its state, and uses only itself and the wings after it:
 //!
-//! - `facade`: permission, validation and presentation, by noun;
-//! - `health`: evidence, verdicts and repair requests;
-//! - `operations`: admission, plan, execution and completion of changes;
-//! - `placement`: hosts, machines, ports, subnets and fill policies;
-//! - `runtime`: connections to hosts, and the last observed state;
+//! - `facade` ([`Orchestrator`]): permission, validation and presentation, by noun;
+//! - `health` (`Health`): evidence, verdicts and repair requests;
+//! - `operations` (`Operations`): admission, plan, execution and completion of changes;
+//! - `placement` (`Placement`): hosts, machines, ports, subnets and fill policies;
+//! - `runtime` (`Runtime`): connections to hosts, and the last observed state;
 //! - the files beside this one: callers, policy, errors.
 //!
 //! Every change takes the same path. A method of [`Orchestrator`] admits it in one transaction (`admission`),

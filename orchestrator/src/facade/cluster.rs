@@ -31,7 +31,7 @@ impl Orchestrator {
     /// Creates a cluster; chooses a host if none is given.
     pub async fn cluster_create(&self, caller: &Caller, new: api::ClusterCreate) -> Result<api::Operation> {
         policy::must_operate(caller)?;
-        let (_turn, known) = self.remembered(caller).await?;
+        let (_turn, known) = self.idempotency.remembered(caller).await?;
         if let Some(id) = known {
             return self.operation_show(caller, id).await;
         }
@@ -84,7 +84,7 @@ impl Orchestrator {
             fill_key: None,
         };
         let operation = self.operations.accept_create(&mut tx, &host, new, &cause).await?;
-        self.remember(&mut tx, caller, operation.id).await?;
+        self.idempotency.remember(&mut tx, caller, operation.id).await?;
         self.operations.accepted(tx, &[]).await?;
         self.present_operation(operation, true).await
     }
@@ -230,7 +230,7 @@ impl Orchestrator {
         node: Option<&str>,
         kind: OperationKind,
     ) -> Result<api::Operation> {
-        let (_turn, known) = self.remembered(caller).await?;
+        let (_turn, known) = self.idempotency.remembered(caller).await?;
         if let Some(id) = known {
             return self.operation_show(caller, id).await;
         }
@@ -269,7 +269,7 @@ impl Orchestrator {
             .operations
             .accept_on(&mut tx, row, kind, arguments, &Cause::of(caller, "requested"))
             .await?;
-        self.remember(&mut tx, caller, operation.id).await?;
+        self.idempotency.remember(&mut tx, caller, operation.id).await?;
         self.operations.accepted(tx, superseded.as_slice()).await?;
         self.present_operation(operation, true).await
     }
@@ -300,7 +300,7 @@ impl Orchestrator {
         kind: OperationKind,
     ) -> Result<api::Operation> {
         policy::must_operate(caller)?;
-        let (_turn, known) = self.remembered(caller).await?;
+        let (_turn, known) = self.idempotency.remembered(caller).await?;
         if let Some(id) = known {
             return self.operation_show(caller, id).await;
         }
@@ -335,14 +335,14 @@ impl Orchestrator {
             lease.operation_id = Some(operation.id);
             tx.lease_save(lease).await?;
         }
-        self.remember(&mut tx, caller, operation.id).await?;
+        self.idempotency.remember(&mut tx, caller, operation.id).await?;
         self.operations.accepted(tx, superseded.as_slice()).await?;
         self.present_operation(operation, true).await
     }
 
     /// Proves a cluster: commits a transaction and reads it back; the result contains the proof.
     pub async fn cluster_prove(&self, caller: &Caller, cluster: &str) -> Result<api::Operation> {
-        let (_turn, known) = self.remembered(caller).await?;
+        let (_turn, known) = self.idempotency.remembered(caller).await?;
         if let Some(id) = known {
             return self.operation_show(caller, id).await;
         }
@@ -368,7 +368,7 @@ impl Orchestrator {
                 &Cause::of(caller, "proof requested"),
             )
             .await?;
-        self.remember(&mut tx, caller, operation.id).await?;
+        self.idempotency.remember(&mut tx, caller, operation.id).await?;
         self.operations.accepted(tx, superseded.as_slice()).await?;
         self.present_operation(operation, true).await
     }

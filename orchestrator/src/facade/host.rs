@@ -33,7 +33,7 @@ impl Orchestrator {
     #[expect(clippy::too_many_lines, reason = "one assignment per field of a host")]
     pub async fn host_create(&self, caller: &Caller, new: api::HostCreate) -> Result<api::Host> {
         policy::must_operate(caller)?;
-        let (_turn, known) = self.remembered(caller).await?;
+        let (_turn, known) = self.idempotency.remembered(caller).await?;
         if let Some(id) = known {
             return self.host_show(caller, &id.to_string()).await;
         }
@@ -140,7 +140,7 @@ impl Orchestrator {
         )
         .await?;
         tx.host_insert(row.clone()).await?;
-        self.remember(&mut tx, caller, id).await?;
+        self.idempotency.remember(&mut tx, caller, id).await?;
         tx.commit("host created").await?;
         self.placement.reservations.put(id, in_use);
         self.present_host(row).await
@@ -365,8 +365,7 @@ impl Orchestrator {
                     now,
                 )
                 .await?;
-                self.runtime.cache.forget(cluster.id);
-                self.runtime.specs.forget(cluster.id);
+                self.runtime.forget(cluster.id);
                 tx.cluster_mark_deleted(cluster, now).await?;
             }
         } else if !clusters.is_empty() {

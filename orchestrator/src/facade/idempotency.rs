@@ -2,12 +2,12 @@
 //! the transaction of its change. A request that arrives while the first one is in progress waits for it;
 //! both get the same response.
 
-pub(crate) mod in_flight;
+mod in_flight;
 
-use crate::{Caller, Error, Orchestrator, RequestKey, Result};
+use crate::{Caller, Error, RequestKey, Result};
 use chainpool_api::{self as api, Timestamp};
-use chainpool_store::{IdempotencyRow, Json, Tx};
-use in_flight::Turn;
+use chainpool_store::{IdempotencyRow, Json, Store, Tx};
+use in_flight::{InFlight, Turn};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -17,7 +17,20 @@ const RETENTION_SECONDS: i64 = 24 * 60 * 60;
 /// The maximum length of a key.
 const KEY_LENGTH: usize = 128;
 
-impl Orchestrator {
+/// The stored responses, and the requests in progress.
+pub(crate) struct Idempotency {
+    store: Store,
+    in_flight: InFlight,
+}
+
+impl Idempotency {
+    pub(crate) fn new(store: Store) -> Self {
+        Self {
+            store,
+            in_flight: InFlight::default(),
+        }
+    }
+
     /// Returns the stored response to the same request. Keep the turn until this request is answered.
     pub(crate) async fn remembered(&self, caller: &Caller) -> Result<(Option<Turn>, Option<Uuid>)> {
         let Some(RequestKey { route, key, body }) = &caller.key else {
@@ -30,16 +43,16 @@ impl Orchestrator {
             ));
         }
         let turn = self
-            .idempotency
+            .in_flight
             .turn((caller.account_id, route.clone(), key.clone()))
             .await;
-        let Some(row) = self.store().read().answer(caller.account_id, route, key).await? else {
+        let Some(row) = self.store.read().answer(caller.account_id, route, key).await? else {
             return Ok((Some(turn), None));
         };
         let before = Timestamp::now().plus_seconds(-RETENTION_SECONDS);
         if row.created_at.0 < before {
             // Otherwise it would block the new response until the next hourly run.
-            let mut tx = self.store().begin().await?;
+            let mut tx = self.store.begin().await?;
             tx.answers_prune(before).await?;
             tx.commit("expired responses deleted").await?;
             return Ok((Some(turn), None));
@@ -69,7 +82,7 @@ impl Orchestrator {
         let Some(RequestKey { route, key, .. }) = &caller.key else {
             return Ok(());
         };
-        let mut tx = self.store().begin().await?;
+        let mut tx = self.store.begin().await?;
         // One exists if a request with this key was cancelled while it was granted.
         if tx.answer(caller.account_id, route, key).await?.is_none() {
             self.remember(&mut tx, caller, id).await?;

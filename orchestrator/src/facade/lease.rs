@@ -32,7 +32,7 @@ impl Orchestrator {
     /// Leases a free cluster to the holder. Repeating the request returns the same lease. A holder named by a
     /// token is stored with the token's account as a prefix.
     pub async fn lease_apply(&self, caller: &Caller, apply: api::Apply) -> Result<Applied> {
-        let (_turn, known) = self.remembered(caller).await?;
+        let (_turn, known) = self.idempotency.remembered(caller).await?;
         if let Some(id) = known {
             return Ok(Applied {
                 lease: self.lease_show(caller, id).await?,
@@ -100,7 +100,7 @@ impl Orchestrator {
         match self.store().apply(request.clone()).await? {
             Some(outcome) => {
                 if !outcome.created {
-                    self.remember_known(caller, outcome.lease.id).await?;
+                    self.idempotency.remember_known(caller, outcome.lease.id).await?;
                 }
                 let lease = match outcome.names {
                     Some(names) => lease_named(outcome.lease, names),
@@ -233,7 +233,7 @@ impl Orchestrator {
 
     /// Releases a lease; the cluster is reset with new keys.
     pub async fn lease_release(&self, caller: &Caller, lease: Uuid) -> Result<api::Lease> {
-        let (_turn, known) = self.remembered(caller).await?;
+        let (_turn, known) = self.idempotency.remembered(caller).await?;
         if let Some(id) = known {
             return self.lease_show(caller, id).await;
         }
@@ -303,7 +303,7 @@ impl Orchestrator {
         .await?;
         tx.lease_save(row.clone()).await?;
         if let Some(caller) = caller {
-            self.remember(&mut tx, caller, lease).await?;
+            self.idempotency.remember(&mut tx, caller, lease).await?;
         }
         self.operations.accepted(tx, superseded.as_slice()).await?;
         Ok(Some(row))

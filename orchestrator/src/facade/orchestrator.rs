@@ -1,8 +1,8 @@
 //! The composition of the wings, and the state of the façade itself.
 
 use super::{
-    account::authentication::Authentication, bundle_reads::recorded::BundleReads,
-    idempotency::in_flight::InFlight, subscription::operation_owners::OperationOwners,
+    account::authentication::Authentication, bundle_reads::BundleReads, idempotency::Idempotency,
+    subscription::operation_owners::OperationOwners,
 };
 use crate::{health::Health, operations::Operations, placement::Placement, runtime::Runtime};
 use chainpool_agent::Platform;
@@ -79,7 +79,7 @@ pub struct Orchestrator {
     pub(crate) operations: Arc<Operations>,
     pub(crate) health: Arc<Health>,
     pub(crate) authentication: Arc<Authentication>,
-    pub(crate) idempotency: Arc<InFlight>,
+    pub(crate) idempotency: Arc<Idempotency>,
     pub(crate) bundle_reads: Arc<BundleReads>,
     pub(crate) operation_owners: Arc<OperationOwners>,
     pub(crate) leases_per_account: u32,
@@ -100,7 +100,7 @@ impl Orchestrator {
         health.validate()?;
         let store = Store::open_with_policy(&data, hook, &health.assessment).await?;
         let paused = store.read().setting("paused").await?.as_deref() == Some("true");
-        let runtime = Arc::new(Runtime::new(store, registry, health, platforms, paused));
+        let runtime = Arc::new(Runtime::new(store.clone(), registry, health, platforms, paused));
         let placement = Arc::new(Placement::new(Arc::clone(&runtime)));
         let operations = Arc::new(Operations::new(Arc::clone(&placement)));
         let health = Arc::new(Health::new(Arc::clone(&operations)));
@@ -113,9 +113,9 @@ impl Orchestrator {
             operations,
             health,
             authentication: Arc::default(),
-            idempotency: Arc::default(),
-            bundle_reads: Arc::default(),
-            operation_owners: Arc::default(),
+            idempotency: Arc::new(Idempotency::new(store.clone())),
+            bundle_reads: Arc::new(BundleReads::new(store.clone())),
+            operation_owners: Arc::new(OperationOwners::new(store)),
             leases_per_account,
         })
     }

@@ -4,7 +4,7 @@
 //! hidden resources stay hidden. A stream lasts as long as its sign-in, its role, and its lease on what it
 //! shows.
 
-pub(crate) mod operation_owners;
+pub(super) mod operation_owners;
 
 use crate::{Caller, Error, Orchestrator, Result, policy};
 use chainpool_api::{self as api, LeaseFilter, LeaseState, Noun};
@@ -137,19 +137,6 @@ impl Orchestrator {
             }
         }
     }
-
-    /// Reads the author and the cluster of an operation; `None` if it does not exist.
-    async fn operation_owner(&self, operation: Uuid) -> Result<Option<(String, Option<Uuid>)>> {
-        if let Some(owner) = self.operation_owners.get(operation) {
-            return Ok(Some(owner));
-        }
-        let Some(row) = self.store().read().operation(operation).await? else {
-            return Ok(None);
-        };
-        let owner = (row.author, row.cluster_id);
-        self.operation_owners.put(operation, owner.clone());
-        Ok(Some(owner))
-    }
 }
 
 /// Resolves at a change that may end a stream.
@@ -249,7 +236,7 @@ impl Subscription {
     }
 
     async fn may_read(&self, operation: Uuid) -> Result<bool> {
-        let Some((author, cluster)) = self.orchestrator.operation_owner(operation).await? else {
+        let Some((author, cluster)) = self.orchestrator.operation_owners.of(operation).await? else {
             return Ok(false);
         };
         if author != self.caller.account && !cluster.is_some_and(|cluster| self.clusters.contains(&cluster)) {

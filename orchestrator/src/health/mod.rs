@@ -8,7 +8,7 @@
 mod assessment;
 mod consequences;
 mod evidence;
-mod host_assessment;
+mod host;
 mod mailbox;
 
 use crate::{

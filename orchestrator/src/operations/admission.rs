@@ -2,8 +2,8 @@
 
 use crate::{
     Error, Result,
-    operations::Operations,
     operations::{
+        Operations,
         amendment::revert_amendments,
         cause::Cause,
         deadline::deadline,

@@ -3,8 +3,8 @@
 use crate::{
     Error, Result,
     number::number,
-    operations::Operations,
     operations::{
+        Operations,
         cause::Cause,
         plan::Arguments,
         render::{render_request, seed},

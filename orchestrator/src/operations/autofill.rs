@@ -2,8 +2,7 @@
 
 use crate::{
     Error, Result,
-    operations::Operations,
-    operations::cause::Cause,
+    operations::{Operations, cause::Cause},
     placement::{
         fill_policy::{is_failing, is_idle, outdated_now, recipes, surplus},
         room::offers,

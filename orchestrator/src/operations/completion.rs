@@ -2,9 +2,9 @@
 
 use crate::{
     Error, Result,
-    operations::Operations,
     operations::{
-        health_history::keep_history, plan::Arguments, step_error::StepError, volumes::renewed_text,
+        Operations, health_history::keep_history, plan::Arguments, step_error::StepError,
+        volumes::renewed_text,
     },
     placement::fill_policy::FAILURES_TO_PAUSE,
 };
@@ -83,8 +83,7 @@ impl Operations {
         tx.commit("operation ended").await?;
         if let Some(id) = cluster {
             if kind == OperationKind::ClusterDelete && outcome.is_ok() {
-                self.runtime.cache.forget(id);
-                self.runtime.specs.forget(id);
+                self.runtime.forget(id);
             }
             let blocked = matches!(
                 &outcome,

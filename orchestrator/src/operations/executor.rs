@@ -11,8 +11,8 @@
 
 use crate::{
     Error, Result,
-    operations::Operations,
     operations::{
+        Operations,
         plan::{Action, Arguments, Planned, Subject, plan},
         step_deadline::StepDeadline,
         step_error::{StepError, unless_cancelled},

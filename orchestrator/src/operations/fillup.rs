@@ -2,8 +2,7 @@
 
 use crate::{
     Error, Result,
-    operations::Operations,
-    operations::{cause::Cause, plan::Arguments},
+    operations::{Operations, cause::Cause, plan::Arguments},
     placement::{
         choose,
         fill_key::fill_key,

@@ -3,7 +3,10 @@
 //! The platform is shared: another control plane or program may take an address after it was chosen. Then the
 //! cluster becomes its next generation at another place, within the same operation.
 
-use crate::{Error, Result, operations::Operations, operations::generation::next_generation};
+use crate::{
+    Error, Result,
+    operations::{Operations, generation::next_generation},
+};
 use chainpool_agent::Place;
 use chainpool_api::{OperationKind, Timestamp};
 use chainpool_store::OperationRow;

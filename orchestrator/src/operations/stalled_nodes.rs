@@ -1,14 +1,12 @@
 //! Restart of unresponsive or stalled nodes by a running operation. The watchdog leaves the cluster to the
 //! operation.
 
-use crate::{
-    operations::Operations,
-    operations::{
-        step_context::StepContext,
-        step_deadline::{Backoff, StepDeadline},
-        step_error::StepError,
-        volumes::creates_ledger,
-    },
+use crate::operations::{
+    Operations,
+    step_context::StepContext,
+    step_deadline::{Backoff, StepDeadline},
+    step_error::StepError,
+    volumes::creates_ledger,
 };
 use chainpool_agent::{NodeName, Power, Scope};
 use chainpool_api::Evidence;

@@ -2,8 +2,8 @@
 
 use crate::{
     Error,
-    operations::Operations,
     operations::{
+        Operations,
         plan::Action,
         step_context::StepContext,
         step_deadline::{Backoff, StepDeadline},

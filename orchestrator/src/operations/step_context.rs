@@ -1,6 +1,10 @@
 //! The host, the cluster and the spec that a step works on.
 
-use crate::{Error, operations::Operations, operations::step_error::StepError, runtime::agents::HostAgent};
+use crate::{
+    Error,
+    operations::{Operations, step_error::StepError},
+    runtime::agents::HostAgent,
+};
 use chainpool_agent::{ClusterId, ClusterKey, ClusterSpec};
 use chainpool_api::HostState;
 use chainpool_networks::{NetworkType, Nodes};

@@ -1,10 +1,7 @@
 //! Checks of the nodes' volumes. The ledger is in the volumes: a node without its volumes starts from
 //! nothing.
 
-use crate::{
-    operations::Operations,
-    operations::{step_context::StepContext, step_error::StepError},
-};
+use crate::operations::{Operations, step_context::StepContext, step_error::StepError};
 use chainpool_agent::{ClusterSpec, Generation, NodeName, ObjectKind, Observation, Scope};
 use chainpool_api::{Evidence, OperationKind};
 use chainpool_store::{Json, OperationRow};

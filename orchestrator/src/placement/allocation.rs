@@ -1,6 +1,10 @@
 //! Allocation of ports, a subnet and machines for a cluster on its host.
 
-use crate::{Error, Result, placement::Placement, placement::choose, text::counted};
+use crate::{
+    Error, Result,
+    placement::{Placement, choose},
+    text::counted,
+};
 use chainpool_agent::{NodeName, ResourcesInUse};
 use chainpool_networks::{PortNeed, Requirements};
 use chainpool_store::{ClusterRow, HostRow, PortRow, Tx};

@@ -1,4 +1,4 @@
-//! Fill policies: which clusters a host should have, which to replace and which to delete. Pure.
+//! Fill policies: which clusters a host should have, which to replace and which to delete.
 
 use crate::{
     Result,

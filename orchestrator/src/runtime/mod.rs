@@ -28,6 +28,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// The database, the hosts and the last observed state.
 pub(crate) struct Runtime {
@@ -67,6 +68,12 @@ impl Runtime {
             stop: CancellationToken::new(),
             paused: AtomicBool::new(paused),
         }
+    }
+
+    /// Drops the state of a deleted cluster.
+    pub(crate) fn forget(&self, cluster: Uuid) {
+        self.cache.forget(cluster);
+        self.specs.forget(cluster);
     }
 
     /// Returns `true` if the installation is paused after a restore: nothing is deleted or filled.

@@ -14,7 +14,7 @@ impl Orchestrator {
         amend: api::ClusterAmend,
     ) -> Result<api::Operation> {
         policy::must_operate(caller)?;
-        let (_turn, known) = self.remembered(caller).await?;
+        let (_turn, known) = self.idempotency.remembered(caller).await?;
         if let Some(id) = known {
             return self.operation_show(caller, id).await;
         }
@@ -47,7 +47,7 @@ impl Orchestrator {
             .operations
             .accept_amend(&mut tx, row, &amend, &Cause::of(caller, describe(&amend)))
             .await?;
-        self.remember(&mut tx, caller, operation.id).await?;
+        self.idempotency.remember(&mut tx, caller, operation.id).await?;
         let amending = self.runtime.specs.amending(id);
         self.operations.accepted(tx, superseded.as_slice()).await?;
         amending.done();

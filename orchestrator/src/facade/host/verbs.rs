@@ -41,7 +41,7 @@ impl Orchestrator {
     /// Creates missing clusters up to the capacity.
     pub async fn host_fillup(&self, caller: &Caller, host: &str) -> Result<api::Operation> {
         policy::must_operate(caller)?;
-        let (_turn, known) = self.remembered(caller).await?;
+        let (_turn, known) = self.idempotency.remembered(caller).await?;
         if let Some(id) = known {
             return self.operation_show(caller, id).await;
         }
@@ -52,7 +52,7 @@ impl Orchestrator {
             .accept_fillup(&mut tx, row.id, &Cause::of(caller, "fillup requested"), false)
             .await?;
         let operation = operation.ok_or_else(|| Error::internal("a requested fillup is always accepted"))?;
-        self.remember(&mut tx, caller, operation.id).await?;
+        self.idempotency.remember(&mut tx, caller, operation.id).await?;
         self.operations.accepted(tx, &[]).await?;
         self.present_operation(operation, true).await
     }
@@ -69,7 +69,7 @@ impl Orchestrator {
 
     async fn host_empty(&self, caller: &Caller, host: &str, kind: OperationKind) -> Result<api::Operation> {
         policy::must_operate(caller)?;
-        let (_turn, known) = self.remembered(caller).await?;
+        let (_turn, known) = self.idempotency.remembered(caller).await?;
         if let Some(id) = known {
             return self.operation_show(caller, id).await;
         }
@@ -109,7 +109,7 @@ impl Orchestrator {
                     .1,
             );
         }
-        self.remember(&mut tx, caller, operation.id).await?;
+        self.idempotency.remember(&mut tx, caller, operation.id).await?;
         self.operations.accepted(tx, &superseded).await?;
         self.present_operation(operation, true).await
     }
@@ -122,7 +122,7 @@ impl Orchestrator {
         adopt: api::HostAdopt,
     ) -> Result<api::Operation> {
         policy::must_operate(caller)?;
-        let (_turn, known) = self.remembered(caller).await?;
+        let (_turn, known) = self.idempotency.remembered(caller).await?;
         if let Some(id) = known {
             return self.operation_show(caller, id).await;
         }
@@ -164,7 +164,7 @@ impl Orchestrator {
                 &Cause::of(caller, "adopt requested"),
             )
             .await?;
-        self.remember(&mut tx, caller, operation.id).await?;
+        self.idempotency.remember(&mut tx, caller, operation.id).await?;
         self.operations.accepted(tx, &[]).await?;
         self.present_operation(operation, true).await
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Config, runtime::idle_platform::IdlePlatform};
+use crate::{Config, Orchestrator, runtime::idle_platform::IdlePlatform};
 use chainpool_agent::PlatformKind;
 use chainpool_api::{Apply, ClusterUpdate, Role};
 use chainpool_store::{ClusterRow, testing};
@@ -116,7 +116,7 @@ async fn concurrent_duplicates_get_one_response() {
     });
     assert_eq!(same(join_all(releases).await), lease);
     assert_eq!(
-        orchestrator.idempotency.len(),
+        orchestrator.idempotency.in_flight.len(),
         0,
         "no state remains of completed requests"
     );
@@ -163,22 +163,22 @@ async fn every_change_of_a_pool_is_idempotent() {
 async fn a_duplicate_takes_over_from_a_cancelled_or_refused_request() {
     let bed = Bed::start(0).await;
     let caller = bed.keyed("POST /leases", "k1");
-    let mut first = Box::pin(bed.orchestrator.remembered(&caller));
+    let mut first = Box::pin(bed.orchestrator.idempotency.remembered(&caller));
     let held = first.as_mut().await.unwrap();
-    let mut waits = Box::pin(bed.orchestrator.remembered(&caller));
-    let mut gives_up = Box::pin(bed.orchestrator.remembered(&caller));
+    let mut waits = Box::pin(bed.orchestrator.idempotency.remembered(&caller));
+    let mut gives_up = Box::pin(bed.orchestrator.idempotency.remembered(&caller));
     assert!(futures::poll!(waits.as_mut()).is_pending() && futures::poll!(gives_up.as_mut()).is_pending());
     drop(gives_up);
     drop((held, first));
     assert!(matches!(waits.await.unwrap(), (Some(_), None)));
-    assert_eq!(bed.orchestrator.idempotency.len(), 0);
+    assert_eq!(bed.orchestrator.idempotency.in_flight.len(), 0);
     let refusals = join_all((0..3).map(|_| bed.orchestrator.lease_apply(&caller, apply()))).await;
     assert!(
         refusals
             .iter()
             .all(|refused| matches!(refused, Err(Error::Conflict(_))))
     );
-    assert_eq!(bed.orchestrator.idempotency.len(), 0);
+    assert_eq!(bed.orchestrator.idempotency.in_flight.len(), 0);
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ impl Orchestrator {
     /// the bundle may contain private keys.
     pub async fn lease_bundle(&self, caller: &Caller, lease: Uuid) -> Result<api::Bundle> {
         let (row, bundle) = self.bundle_of(caller, lease).await?;
-        self.bundle_read(caller, &row).await?;
+        self.bundle_reads.record(caller, &row).await?;
         Ok(bundle)
     }
 
