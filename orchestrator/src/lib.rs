@@ -44,7 +44,7 @@ mod text;
 mod volumes;
 
 pub use caller::{Caller, RequestKey};
-pub use chainpool_agent::{LogLine, LogQuery, LogStream}; // passed through to the front ends
+pub use chainpool_agent::{LogLine, LogQuery, LogStream, error_chain}; // passed through to the front ends
 pub use chainpool_store::{CommitHook, DATABASE, Restored, restore};
 pub use cluster::ClusterLog;
 pub use error::{Error, Result};
