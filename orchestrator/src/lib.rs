@@ -26,7 +26,7 @@ mod runtime;
 mod text;
 
 pub use caller::{Caller, RequestKey};
-pub use chainpool_agent::{LogLine, LogQuery, LogStream}; // passed through to the front ends
+pub use chainpool_agent::{LogLine, LogQuery, LogStream, error_chain}; // passed through to the front ends
 pub use chainpool_store::{CommitHook, DATABASE, Restored, restore};
 pub use error::{Error, Result};
 pub use facade::{

@@ -9,15 +9,14 @@ use crate::{
 use clap::{Args, ValueHint};
 use reqwest::Response;
 use std::{
-    ffi::OsString,
-    fs::{self, File, OpenOptions},
+    ffi::{OsStr, OsString},
+    fs::File,
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
+use tempfile::NamedTempFile;
 use tokio::time::timeout;
-use uuid::Uuid;
 
 /// Maximum time without data before the stream counts as dead.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
@@ -46,22 +45,6 @@ pub(crate) struct RestoreArgs {
     pub(crate) yes: YesArgs,
 }
 
-/// An incomplete file, removed if the command ends early.
-struct PartialFile {
-    path: PathBuf,
-    complete: bool,
-}
-
-impl Drop for PartialFile {
-    fn drop(&mut self) {
-        if !self.complete
-            && let Err(error) = fs::remove_file(&self.path)
-        {
-            output::note(format_args!("cannot remove {}: {error}", self.path.display()));
-        }
-    }
-}
-
 /// Streams the server's database to a file. The file appears complete or not at all.
 pub(crate) async fn run(client: &Client, args: &BackupArgs) -> Result<()> {
     let BackupArgs { file, force } = args;
@@ -71,10 +54,11 @@ pub(crate) async fn run(client: &Client, args: &BackupArgs) -> Result<()> {
     let mut stream = client.backup().await?;
     let cannot =
         |error: io::Error| Failure::new(Exit::Error, format!("cannot write {}: {error}", file.display()));
-    let (mut part, mut out) = create_partial(file).map_err(cannot)?;
-    let bytes = copy(client, &mut stream, &mut out).await?.map_err(cannot)?;
-    out.sync_all().map_err(cannot)?;
-    match publish(&mut part, file, *force) {
+    let mut part = create_partial(file).map_err(cannot)?;
+    let bytes = copy(client, &mut stream, part.as_file_mut())
+        .await?
+        .map_err(cannot)?;
+    match publish(part, file, *force) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(exists(file)),
         other => other.map_err(cannot)?,
     }
@@ -96,27 +80,25 @@ fn exists(file: &Path) -> Failure {
     )
 }
 
-/// Creates the partial file in the folder of the target, which allows a rename at the end.
-fn create_partial(file: &Path) -> io::Result<(PartialFile, File)> {
-    let mut name = OsString::from(".");
-    name.push(
-        file.file_name()
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?,
-    );
-    name.push(format!(".{}.part", Uuid::new_v4().simple()));
-    let path = file.with_file_name(name);
-    let out = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)?;
-    Ok((
-        PartialFile {
-            path,
-            complete: false,
-        },
-        out,
-    ))
+/// Creates the partial file in the folder of the target, which allows a rename at the end. It is removed if the
+/// command ends early.
+fn create_partial(file: &Path) -> io::Result<NamedTempFile> {
+    let name = file
+        .file_name()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?;
+    let prefix = [OsStr::new("."), name, OsStr::new(".")]
+        .into_iter()
+        .collect::<OsString>();
+    tempfile::Builder::new()
+        .prefix(&prefix)
+        .suffix(".part")
+        .tempfile_in(folder_of(file))
+}
+
+fn folder_of(file: &Path) -> &Path {
+    file.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 /// Copies the stream. The outer error is the server's, the inner error the disk's.
@@ -136,26 +118,21 @@ async fn copy(client: &Client, stream: &mut Response, out: &mut File) -> Result<
     }
 }
 
-/// Moves the partial file to its name. Without `force`, a hard link instead of a rename protects a file
-/// created meanwhile.
-fn publish(part: &mut PartialFile, file: &Path, force: bool) -> io::Result<()> {
+/// Moves the complete file to its name; without `force` never over a file created meanwhile.
+fn publish(part: NamedTempFile, file: &Path, force: bool) -> io::Result<()> {
+    part.as_file().sync_all()?;
     if force {
-        fs::rename(&part.path, file)?;
-        part.complete = true;
+        part.persist(file)?;
     } else {
-        fs::hard_link(&part.path, file)?;
+        part.persist_noclobber(file)?;
     }
-    let folder = file
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
+    File::open(folder_of(file))?.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
+    use std::{fs, os::unix::fs::PermissionsExt};
 
     #[test]
     fn a_backup_file_appears_complete_or_not_at_all() {
@@ -172,10 +149,14 @@ mod tests {
         drop(create_partial(&file).unwrap());
         assert!(names().is_empty(), "an interrupted backup leaves nothing");
         for (force, done) in [(false, true), (false, false), (true, true)] {
-            let (mut part, mut out) = create_partial(&file).unwrap();
-            out.write_all(format!("{force}").as_bytes()).unwrap();
-            assert_eq!(publish(&mut part, &file, force).is_ok(), done);
-            drop(part);
+            let mut part = create_partial(&file).unwrap();
+            part.write_all(format!("{force}").as_bytes()).unwrap();
+            assert_eq!(names().len(), if file.exists() { 2 } else { 1 });
+            let published = publish(part, &file, force);
+            assert_eq!(published.is_ok(), done, "{published:?}");
+            if let Err(error) = published {
+                assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+            }
             assert_eq!(names(), ["a.db"]);
         }
         assert_eq!(fs::read_to_string(&file).unwrap(), "true");

@@ -20,6 +20,7 @@ use std::{
     error::Error as _,
     fs,
     io::{self, Read as _},
+    iter::successors,
     net::SocketAddr,
     os::unix::fs::MetadataExt as _,
     path::Path,
@@ -323,15 +324,12 @@ impl Client {
 
 /// The root cause; the outer errors only name the attempt.
 fn cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    if error.source().is_none() {
-        "invalid address or TLS configuration".to_owned()
-    } else {
-        cause.to_string()
-    }
+    successors(error.source(), |&cause| cause.source())
+        .last()
+        .map_or_else(
+            || "invalid address or TLS configuration".to_owned(),
+            ToString::to_string,
+        )
 }
 
 fn parse_server(text: &str) -> Result<Url> {

@@ -18,7 +18,6 @@ use std::{
     fs,
     io::Write,
     net::SocketAddr,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -205,7 +204,7 @@ fn welcome(
         public_url: public_url.clone(),
         certificate,
     };
-    write_private(&folder.join(CONTEXT), &toml::to_string(&context)?)?;
+    write_private(folder, CONTEXT, &toml::to_string(&context)?)?;
     let shown = public_url.unwrap_or(server);
     println!("Dashboard: {shown}");
     if let Some(link) = link {
@@ -214,18 +213,16 @@ fn welcome(
     Ok(())
 }
 
-/// Atomically writes a file that only its owner can read.
-fn write_private(path: &Path, text: &str) -> Result<()> {
-    let fresh = path.with_extension("tmp");
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&fresh)?;
+/// Atomically writes a file in this folder that only its owner can read.
+fn write_private(folder: &Path, name: &str, text: &str) -> Result<()> {
+    let mut file = tempfile::Builder::new()
+        .prefix(name)
+        .suffix(".tmp")
+        .tempfile_in(folder)?;
     file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    Ok(fs::rename(&fresh, path)?)
+    file.as_file().sync_all()?;
+    file.persist(folder.join(name))?;
+    Ok(())
 }
 
 /// Registers this machine's engine if there is no host yet; autofill creates the clusters.

@@ -1,6 +1,7 @@
 //! Redirects, and addresses in responses.
 
 use axum::response::{IntoResponse, Redirect, Response};
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// Redirects after a form with 303, so that a reload does not submit it again.
 pub(crate) fn see_other(address: &str) -> Response {
@@ -18,29 +19,25 @@ pub(crate) fn safe_redirect(next: Option<&str>) -> &str {
     next.filter(is_local).unwrap_or("/status")
 }
 
+/// Bytes of a query value to encode: all but the unreserved ones (RFC 3986) and `/`.
+const QUERY_VALUE: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/');
+
+/// Bytes of an address to encode in a header: all but visible ASCII.
+const INVISIBLE: &AsciiSet = &CONTROLS.add(b' ');
+
 /// A percent-encoded query value.
 pub(crate) fn encoded(text: &str) -> String {
-    percent_encode(text, |byte| {
-        byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte)
-    })
+    utf8_percent_encode(text, QUERY_VALUE).to_string()
 }
 
 /// An address for a header: everything but visible ASCII is percent-encoded.
 pub(crate) fn visible(address: &str) -> String {
-    percent_encode(address, |byte| byte.is_ascii_graphic())
-}
-
-fn percent_encode(text: &str, plain: impl Fn(u8) -> bool) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if plain(byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            out.push_str(&hex::encode_upper([byte]));
-        }
-    }
-    out
+    utf8_percent_encode(address, INVISIBLE).to_string()
 }
 
 #[cfg(test)]
@@ -69,6 +66,13 @@ mod tests {
         assert_eq!(
             visible("/hosts?search=ü b\u{b}&x=%41"),
             "/hosts?search=%C3%BC%20b%0B&x=%41"
+        );
+    }
+    #[test]
+    fn a_query_value_keeps_only_unreserved_characters_and_slashes() {
+        assert_eq!(
+            encoded("/hosts?a=b&c=ü%+#\u{7f} -._~"),
+            "/hosts%3Fa%3Db%26c%3D%C3%BC%25%2B%23%7F%20-._~"
         );
     }
 }

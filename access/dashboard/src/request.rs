@@ -5,6 +5,7 @@ use axum::extract::{ConnectInfo, FromRequestParts, Request};
 use chainpool_orchestrator::{Caller, Error, StreamScope};
 use http::request::Parts;
 use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use url::form_urlencoded;
 use uuid::Uuid;
 
 /// The name of the theme cookie.
@@ -95,15 +96,9 @@ impl RequestInfo {
     /// The value of a query parameter; `None` if empty.
     pub(crate) fn query(&self, name: &str) -> Option<String> {
         let (_, query) = self.path.split_once('?')?;
-        let query = query.split('#').next().unwrap_or_default();
-        let pairs: Vec<(String, String)> =
-            axum::extract::Query::try_from_uri(&format!("/?{query}").parse().ok()?)
-                .ok()?
-                .0;
-        pairs
-            .into_iter()
+        form_urlencoded::parse(query.as_bytes())
             .find(|(key, _)| key == name)
-            .map(|(_, value)| value)
+            .map(|(_, value)| value.into_owned())
             .filter(|value| !value.is_empty())
     }
 }

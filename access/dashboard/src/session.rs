@@ -12,10 +12,12 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Redirect, Response},
 };
+use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
 use chainpool_api::{Session, Timestamp};
 use chainpool_orchestrator::{Access, Error};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use std::net::SocketAddr;
+use time::Duration;
 
 /// `Retry-After` for too many concurrent forms, in seconds.
 const FORMS_RETRY_AFTER: u64 = 5;
@@ -96,53 +98,47 @@ fn redirect_to_sign_in(request: &Request, info: &RequestInfo) -> Response {
 }
 
 /// Adds the session cookie to a response.
-pub(crate) fn start(mut response: Response, session: &Session, info: &RequestInfo) -> Response {
-    let seconds = session.expires_at.millis_since(Timestamp::now()) / 1000;
-    add_cookie(
-        &mut response,
-        &info.site.session_cookie(info.https),
-        &session.token,
-        seconds.max(0),
+pub(crate) fn start(response: Response, session: &Session, info: &RequestInfo) -> Response {
+    let lifetime = Duration::milliseconds(session.expires_at.millis_since(Timestamp::now()));
+    with_session_cookie(
+        response,
+        session.token.clone(),
+        lifetime.max(Duration::ZERO),
         info,
-        true,
-    );
-    response
+    )
 }
 
 /// Removes the session cookie.
-pub(crate) fn end(mut response: Response, info: &RequestInfo) -> Response {
-    add_cookie(
-        &mut response,
-        &info.site.session_cookie(info.https),
-        "",
-        0,
-        info,
-        true,
-    );
-    response
+pub(crate) fn end(response: Response, info: &RequestInfo) -> Response {
+    with_session_cookie(response, String::new(), Duration::ZERO, info)
 }
 
 /// Stores the theme for a year.
-pub(crate) fn remember_theme(mut response: Response, theme: &str, info: &RequestInfo) -> Response {
-    add_cookie(&mut response, THEME, theme, 31_536_000, info, false);
-    response
+pub(crate) fn remember_theme(response: Response, theme: &'static str, info: &RequestInfo) -> Response {
+    let cookie = Cookie::build((THEME, theme))
+        .same_site(SameSite::Lax)
+        .max_age(Duration::days(365));
+    with_cookie(response, cookie, info)
 }
 
-fn add_cookie(
-    response: &mut Response,
-    name: &str,
-    value: &str,
-    seconds: i64,
+fn with_session_cookie(
+    response: Response,
+    secret: String,
+    lifetime: Duration,
     info: &RequestInfo,
-    strict: bool,
-) {
-    let same_site = if strict { "Strict" } else { "Lax" };
-    let secure = if info.https { "; Secure" } else { "" };
-    let path = info.site.cookie_path();
-    let cookie =
-        format!("{name}={value}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite={same_site}{secure}");
-    let cookie = HeaderValue::try_from(cookie).expect("names, tokens and paths are visible ASCII");
-    response.headers_mut().append(header::SET_COOKIE, cookie);
+) -> Response {
+    let cookie = Cookie::build((info.site.session_cookie(info.https), secret))
+        .same_site(SameSite::Strict)
+        .max_age(lifetime);
+    with_cookie(response, cookie, info)
+}
+
+fn with_cookie(response: Response, cookie: impl Into<Cookie<'static>>, info: &RequestInfo) -> Response {
+    let mut cookie = cookie.into();
+    cookie.set_path(info.site.cookie_path().to_owned());
+    cookie.set_http_only(true);
+    cookie.set_secure(info.https);
+    (CookieJar::new().add(cookie), response).into_response()
 }
 
 /// Rejects state-changing requests from other sites. The cookie's `SameSite` does the same; this covers
@@ -179,6 +175,7 @@ fn is_cross_site(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderValue;
 
     #[test]
     fn posts_from_other_sites_are_cross_site() {

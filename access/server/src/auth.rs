@@ -10,7 +10,6 @@ use axum::extract::FromRequestParts;
 use chainpool_orchestrator::{Caller, Error, RequestKey, StreamScope};
 use http::{HeaderMap, HeaderName, Method, header, request::Parts};
 use sha2::{Digest, Sha256};
-use std::time::Instant;
 
 /// Header that makes repeated requests idempotent.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -42,10 +41,8 @@ impl FromRequestParts<Server> for Bearer {
 /// Authenticates the caller. The rate limit comes first, so rejected requests stay cheap.
 pub(crate) async fn caller(parts: &Parts, server: &Server) -> ApiResult<Caller> {
     let secret = bearer(&parts.headers)?;
-    if let Some(limiter) = &server.limiter
-        && !limiter.take(secret, Instant::now())
-    {
-        return Err(ApiError::too_many(1));
+    if let Some(limiter) = &server.limiter {
+        limiter.take(secret).map_err(ApiError::too_many)?;
     }
     let mut caller = server.orchestrator.authenticate(secret).await?;
     caller.request_id = request_id(&parts.headers);

@@ -5,7 +5,7 @@
 
 use axum::response::{IntoResponse, Response};
 use chainpool_api::Problem;
-use chainpool_orchestrator::Error;
+use chainpool_orchestrator::{Error, error_chain};
 use http::{HeaderValue, StatusCode, header};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -106,7 +106,10 @@ impl ApiError {
         let (status, code, path) = (status.as_u16(), problem.code.as_str(), without_secret(path));
         match status {
             500 => {
-                let cause = cause.as_deref().map(|cause| chain(cause)).unwrap_or_default();
+                let cause = cause
+                    .as_deref()
+                    .map(|cause| error_chain(cause))
+                    .unwrap_or_default();
                 tracing::error!(request_id, %method, path, code, cause, "request failed");
             }
             501.. => {
@@ -121,18 +124,6 @@ impl ApiError {
 fn without_secret(path: &str) -> &str {
     const WELCOME: &str = "/welcome/";
     if path.starts_with(WELCOME) { WELCOME } else { path }
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 impl From<Error> for ApiError {
@@ -189,7 +180,7 @@ mod tests {
                 .0
                 .cause
                 .as_deref()
-                .map(|cause| chain(cause))
+                .map(|cause| error_chain(cause))
                 .unwrap_or_default()
                 .contains("disk full")
         );

@@ -24,7 +24,6 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Instant,
 };
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -112,11 +111,11 @@ async fn around_dashboard(State(server): State<Server>, mut request: Request, ne
     if let Some(limiter) = &server.limiter
         && !request.uri().path().starts_with("/static/")
         && let Some(key) = server.site.session(&request).or_else(|| client(&request))
-        && !limiter.take(&key, Instant::now())
+        && let Err(wait) = limiter.take(&key)
     {
         return (
             StatusCode::TOO_MANY_REQUESTS,
-            [(header::RETRY_AFTER, "1")],
+            [(header::RETRY_AFTER, HeaderValue::from(wait))],
             "too many requests; retry in a second",
         )
             .into_response();

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use chainpool_dashboard::{PerAddressLimit, Site};
 use chainpool_orchestrator::Orchestrator;
 use std::{
+    num::NonZeroU32,
     ops::Deref,
     sync::{Arc, OnceLock},
 };
@@ -38,7 +39,7 @@ impl Server {
         describe: fn(&str) -> String,
         shutdown: CancellationToken,
     ) -> Self {
-        let limiter = (config.rate_limit_per_second > 0).then(|| Limiter::new(config.rate_limit_per_second));
+        let limiter = NonZeroU32::new(config.rate_limit_per_second).map(Limiter::new);
         let site = Arc::new(Site {
             https: config.is_https(),
             base: config.base().to_owned(),

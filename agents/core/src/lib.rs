@@ -6,6 +6,7 @@
 
 mod agent;
 mod error;
+mod error_chain;
 mod ids;
 #[cfg(feature = "kit")]
 pub mod kit;
@@ -19,6 +20,7 @@ pub use agent::{
     RegistryLogin, Tls, Volumes, Wake, WakeStream,
 };
 pub use error::{Error, Place, Result};
+pub use error_chain::error_chain;
 pub use ids::{ClusterId, ClusterKey, Generation, InstanceId, NodeName, NodeNameError};
 pub use names::{
     LABEL_CLUSTER, LABEL_GENERATION, LABEL_HASH, LABEL_INSTANCE, LABEL_JOB, LABEL_NODE, Labels, network_name,

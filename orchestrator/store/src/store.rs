@@ -11,7 +11,6 @@ use crate::{
 use chainpool_agent::InstanceId;
 use chainpool_api::{Event, Noun, Timestamp};
 use chainpool_health::Assessment;
-use fs4::fs_std::FileExt;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, RuntimeErr, SqlxSqliteConnector, Statement};
 use sea_orm_migration::MigratorTrait;
 use sqlx::{
@@ -20,7 +19,7 @@ use sqlx::{
 };
 use std::{
     collections::BTreeSet,
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -323,10 +322,10 @@ pub(crate) fn take_lock(folder: &Path) -> Result<File> {
         .truncate(false)
         .mode(0o600)
         .open(folder.join("lock"))?;
-    if FileExt::try_lock_exclusive(&lock)? {
-        Ok(lock)
-    } else {
-        Err(Error::Locked(folder.display().to_string()))
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked(folder.display().to_string())),
+        Err(TryLockError::Error(error)) => Err(error.into()),
     }
 }
 

@@ -4,7 +4,7 @@ use super::response::accepted;
 use crate::{
     auth::{Auth, Bearer, stream_end},
     body::AuthedJson,
-    error::{ApiError, ApiResult, chain},
+    error::{ApiError, ApiResult},
     query::{Path, Query},
     state::Server,
 };
@@ -13,7 +13,7 @@ use chainpool_api::{
     Cluster, ClusterAmend, ClusterCreate, ClusterFilter, ClusterUpdate, HealthChange, Operation, Page,
     Problem, Timestamp,
 };
-use chainpool_orchestrator::{ClusterLog, LogQuery, StreamScope};
+use chainpool_orchestrator::{ClusterLog, LogQuery, StreamScope, error_chain};
 use futures::StreamExt;
 use http::{HeaderValue, header};
 use serde::Deserialize;
@@ -347,7 +347,12 @@ pub(crate) async fn cluster_logs(
         .await?;
     let bytes = lines.map(move |line| {
         line.map(|line| line.bytes).inspect_err(|error| {
-            tracing::warn!(cluster, node, cause = chain(error), "log stream interrupted");
+            tracing::warn!(
+                cluster,
+                node,
+                cause = error_chain(error),
+                "log stream interrupted"
+            );
         })
     });
     let end = stream_end(server, caller, secret, StreamScope::Cluster(id));

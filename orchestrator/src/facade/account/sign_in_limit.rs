@@ -7,6 +7,15 @@
 //!   neither limited nor counted here.
 //!
 //! An IPv6 address counts as its /64, because one machine usually gets a whole /64.
+//!
+//! The rate limit of other requests uses the crate `governor`; sliding windows are necessary here:
+//!
+//! - The numbers are maxima in any minute, as they bound guesses. A token bucket (GCRA) of 5 per minute limits
+//!   the mean: its burst of 5 refills meanwhile, one each 12 s, and 9 guesses fit into a minute.
+//! - The limits decide together, and a refused attempt counts in none of them. `governor` cannot be asked
+//!   without taking.
+//! - Keys are chosen by anonymous clients, so the tables have a maximum size, and a flood of keys must not evict
+//!   the one under attack. `governor` removes only keys whose bucket is full again, in ten minutes.
 
 use crate::{Error, Result};
 use std::{
@@ -169,7 +178,9 @@ impl SignInLimit {
             waits.push(tables.accounts.wait(&key.1, now));
         }
         if let Some(wait) = waits.into_iter().flatten().max() {
-            return Err(Error::TooMany(wait.as_secs() + 1));
+            return Err(Error::TooMany(
+                wait.as_secs() + u64::from(wait.subsec_nanos() > 0),
+            ));
         }
         if !trusted {
             tables.accounts.add(key.1.clone(), now);
@@ -228,7 +239,7 @@ mod tests {
         assert_eq!(attempts(&limit, "10.0.0.1", "admin", 9, now), ADDRESS_AND_ACCOUNT);
         assert!(matches!(
             limit.admit(Source::of("10.0.0.1"), "admin", now),
-            Err(Error::TooMany(61))
+            Err(Error::TooMany(60))
         ));
         assert_eq!(
             attempts(&limit, "10.0.0.2", "admin", 1, now),
@@ -239,6 +250,43 @@ mod tests {
         assert_eq!(
             attempts(&limit, "10.0.0.1", "admin", 9, now + MINUTE),
             ADDRESS_AND_ACCOUNT
+        );
+    }
+
+    #[test]
+    fn no_minute_has_more_attempts_and_the_returned_time_is_exact() {
+        let (limit, start) = (SignInLimit::default(), Instant::now());
+        let admit = |millis| {
+            let now = start + Duration::from_millis(millis);
+            limit.admit(Source::of("10.0.0.1"), "admin", now)
+        };
+        for seconds in [0, 12, 24, 36, 48] {
+            assert!(admit(seconds * 1000).is_ok(), "{seconds}");
+        }
+        for (millis, wait) in [(48_000, 12), (58_999, 2), (59_000, 1), (59_999, 1)] {
+            let refused = admit(millis);
+            assert!(
+                matches!(refused, Err(Error::TooMany(seconds)) if seconds == wait),
+                "{millis}: {refused:?}"
+            );
+        }
+        assert!(admit(60_000).is_ok());
+        assert!(matches!(admit(60_000), Err(Error::TooMany(12))));
+    }
+
+    #[test]
+    fn a_refused_attempt_counts_in_no_limit() {
+        let (limit, now) = (SignInLimit::default(), Instant::now());
+        assert_eq!(
+            attempts(&limit, "10.0.0.1", "admin", 99, now),
+            ADDRESS_AND_ACCOUNT
+        );
+        let others = (0..ADDRESS).map(|n| format!("a{n}"));
+        assert_eq!(
+            others
+                .filter(|account| attempts(&limit, "10.0.0.1", account, 1, now) == 1)
+                .count(),
+            ADDRESS - ADDRESS_AND_ACCOUNT
         );
     }
 
