@@ -4,24 +4,32 @@
 //! The change is minimal: 1 ms more batch timeout. It needs no chaincode. If there are chaincodes, all peers
 //! must have discovered their endorsers by then.
 
-use super::{
-    access::Access,
-    configupdate,
-    connect::{CallError, within},
-    deliver::{Blocks, Seek, Service},
-    discovery, duration,
-    endorser::Peer,
-    genesis::{BATCH_TIMEOUT, ORDERER},
-    network_model::Organisation,
-    orderer::{ChannelConfig, Orderer, configuration},
-    proto::{
-        common::{ChannelHeader, Envelope, Payload},
-        configtx::{Config, ConfigEnvelope, ConfigGroup, ConfigValue},
-        orderer::BatchTimeout,
+use crate::{
+    Nodes, ProveError,
+    fabric::{
+        client::{
+            access::Access,
+            call::{CallError, within},
+            deliver::{Blocks, Seek, Service},
+            discovery,
+            endorser::Peer,
+            orderer::{ChannelConfig, Orderer},
+            retry::Pause,
+        },
+        config::{
+            block::configuration,
+            duration,
+            names::{BATCH_TIMEOUT, ORDERER},
+            update,
+        },
+        model::Organisation,
+        proto::{
+            common::{ChannelHeader, Envelope, Payload},
+            configtx::{Config, ConfigEnvelope, ConfigGroup, ConfigValue},
+            orderer::BatchTimeout,
+        },
     },
-    retry::Pause,
 };
-use crate::{Nodes, ProveError};
 use chainpool_agent::NodeName;
 use chainpool_api::{Proof, Timestamp};
 use futures::future::try_join_all;
@@ -32,7 +40,7 @@ use tokio::time::{Instant, timeout_at};
 const STEP: Duration = Duration::from_millis(1);
 
 /// Proves that the network commits; returns the proof of the first channel.
-pub(super) async fn prove(nodes: &Nodes) -> Result<Proof, ProveError> {
+pub(crate) async fn prove(nodes: &Nodes) -> Result<Proof, ProveError> {
     let access = Access::new(nodes).map_err(|e| ProveError(e.to_string()))?;
     let deadline = Instant::now() + access.policy().proof_timeout + access.config_update_delay();
     let channels = access
@@ -78,8 +86,8 @@ async fn attempt(access: &Access, channel: &str, node: &NodeName) -> Result<Proo
         let configured = orderer.config(&admin, channel).await?;
         let (after, value) = raised(&configured.config)?;
         let before = configured.config.channel_group.clone().unwrap_or_default();
-        let envelope = configupdate::update(channel, &before, &after)
-            .and_then(|update| configupdate::signed(&update, &[&admin]));
+        let envelope =
+            update::update(channel, &before, &after).and_then(|update| update::signed(&update, &[&admin]));
         let envelope = envelope
             .ok_or_else(|| CallError::Refused("the channel configuration cannot be changed".to_owned()))?;
         orderer.broadcast_with_quorum(access, &envelope).await?;
@@ -265,7 +273,7 @@ mod tests {
         assert_eq!(value, "2001ms");
         assert_eq!(Some(&after), config("2001ms").channel_group.as_ref());
         let update =
-            configupdate::update("ch1", &before.channel_group.expect("it is set"), &after).expect("a change");
+            update::update("ch1", &before.channel_group.expect("it is set"), &after).expect("a change");
         assert_eq!(
             update.write_set.expect("it is set").groups[ORDERER].values[BATCH_TIMEOUT].version,
             5
