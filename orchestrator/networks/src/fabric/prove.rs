@@ -18,6 +18,7 @@ use crate::{
         },
         config::{
             block::configuration,
+            consenters::edit,
             duration,
             names::{BATCH_TIMEOUT, ORDERER},
             update,
@@ -26,6 +27,7 @@ use crate::{
         proto::{
             common::{ChannelHeader, Envelope, Payload},
             configtx::{Config, ConfigEnvelope, ConfigGroup, ConfigValue},
+            lossless::Lossless,
             orderer::BatchTimeout,
         },
     },
@@ -121,33 +123,26 @@ async fn attempt(access: &Access, channel: &str, node: &NodeName) -> Result<Proo
 }
 
 /// Raises the batch timeout by 1 ms; returns the configuration and the new value.
-fn raised(config: &Config) -> Result<(ConfigGroup, String), CallError> {
+fn raised(config: &Config) -> Result<(Lossless<ConfigGroup>, String), CallError> {
     let unreadable = || {
         CallError::Refused(format!(
             "the channel configuration has no readable {BATCH_TIMEOUT}"
         ))
     };
     let mut group = config.channel_group.clone().ok_or_else(unreadable)?;
-    let entry = group
-        .groups
-        .get_mut(ORDERER)
-        .and_then(|orderer| orderer.values.get_mut(BATCH_TIMEOUT))
-        .ok_or_else(unreadable)?;
-    let present = timeout(entry)
+    let orderer = group.groups.get_mut(ORDERER).ok_or_else(unreadable)?;
+    let present = orderer
+        .values
+        .get(BATCH_TIMEOUT)
+        .and_then(timeout)
         .and_then(|timeout| duration::read(&timeout))
         .ok_or_else(unreadable)?;
     let timeout = duration::write(present + STEP);
-    *entry = ConfigValue {
-        value: BatchTimeout {
-            timeout: timeout.clone(),
-        }
-        .encode_to_vec(),
-        ..entry.clone()
-    };
+    edit::<BatchTimeout>(orderer, BATCH_TIMEOUT, |value| value.timeout.clone_from(&timeout))?;
     Ok((group, timeout))
 }
 
-fn timeout(entry: &ConfigValue) -> Option<String> {
+fn timeout(entry: &Lossless<ConfigValue>) -> Option<String> {
     Some(BatchTimeout::decode(&entry.value[..]).ok()?.timeout)
 }
 
@@ -242,6 +237,7 @@ fn transaction(envelope: &Envelope) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fabric::proto::lossless::tests::{mark, unknown_field};
 
     fn config(timeout: &str) -> Config {
         let value = BatchTimeout {
@@ -254,15 +250,18 @@ mod tests {
             mod_policy: "Admins".to_owned(),
         };
         let orderer = ConfigGroup {
-            values: [(BATCH_TIMEOUT.to_owned(), value)].into(),
+            values: [(BATCH_TIMEOUT.to_owned(), value.into())].into(),
             ..ConfigGroup::default()
         };
         Config {
             sequence: 1,
-            channel_group: Some(ConfigGroup {
-                groups: [(ORDERER.to_owned(), orderer)].into(),
-                ..ConfigGroup::default()
-            }),
+            channel_group: Some(
+                ConfigGroup {
+                    groups: [(ORDERER.to_owned(), orderer.into())].into(),
+                    ..ConfigGroup::default()
+                }
+                .into(),
+            ),
         }
     }
 
@@ -278,6 +277,24 @@ mod tests {
             update.write_set.expect("it is set").groups[ORDERER].values[BATCH_TIMEOUT].version,
             5
         );
+    }
+
+    #[test]
+    fn unknown_fields_of_the_batch_timeout_stay() {
+        let mut before = config("2s");
+        let group = before.channel_group.as_mut().expect("it is set");
+        let orderer = group.groups.get_mut(ORDERER).expect("it is there");
+        let value = orderer.values.get_mut(BATCH_TIMEOUT).expect("it is there");
+        value.value.extend(unknown_field());
+        mark(value);
+        let unknown = value.unknown().to_vec();
+        let (after, _) = raised(&before).expect("it can be read");
+        let value = &after.groups[ORDERER].values[BATCH_TIMEOUT];
+        let expected = BatchTimeout {
+            timeout: "2001ms".to_owned(),
+        };
+        assert_eq!(value.value, [expected.encode_to_vec(), unknown_field()].concat());
+        assert_eq!(value.unknown(), unknown);
     }
 
     #[test]

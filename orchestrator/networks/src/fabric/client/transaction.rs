@@ -130,17 +130,23 @@ mod tests {
     use super::*;
     use crate::fabric::{
         crypto::envelope::tests::test_identity,
-        proto::{common::Payload, peer::Endorsement},
+        proto::{
+            common::Payload,
+            lossless::tests::{mark, unknown_field},
+            peer::Endorsement,
+        },
     };
 
     fn answer(payload: &[u8], who: u8) -> ProposalResponse {
-        let endorsement = Some(Endorsement {
+        let endorsement = Endorsement {
             endorser: vec![who],
             signature: vec![who],
-        });
+        };
+        let mut endorsement = endorsement.into();
+        mark(&mut endorsement);
         ProposalResponse {
             payload: payload.to_vec(),
-            endorsement,
+            endorsement: Some(endorsement),
             ..ProposalResponse::default()
         }
     }
@@ -164,6 +170,12 @@ mod tests {
         assert_eq!(
             (endorsed.proposal_response_payload, endorsed.endorsements.len()),
             (b"same".to_vec(), 2)
+        );
+        assert!(
+            endorsed
+                .endorsements
+                .iter()
+                .all(|endorsement| endorsement.unknown() == unknown_field())
         );
     }
 

@@ -11,7 +11,9 @@ use crate::fabric::{
     organisations::{member::Member, organisation::OrganisationKeys},
     parameters::consensus::Consensus,
     proto::{
-        configtx::{ConfigPolicy, Consenter, Orderers},
+        common::Policy,
+        configtx::{Consenter, Orderers},
+        lossless::Lossless,
         msp::{Classification, MspPrincipal, SerializedIdentity},
         orderer::{BftOptions, ConsensusType, Rotation},
     },
@@ -61,8 +63,9 @@ pub(crate) fn consensus(batch_timeout_ms: u32) -> ConsensusType {
 /// it. Orderers identify each other by the keys in the certificates (3.1.5: `CompareCertPublicKeys`,
 /// `detectSelfID`), so new certificates for the same keys need no update.
 pub(crate) fn orderers(ordering: &OrganisationKeys) -> Orderers {
-    let one =
-        |(member, id): (&Member, u32)| consenter(id, &member.name, &member.certificates(), &ordering.msp);
+    let one = |(member, id): (&Member, u32)| {
+        consenter(id, &member.name, &member.certificates(), &ordering.msp).into()
+    };
     Orderers {
         consenter_mapping: ordering.members.iter().zip(1..).map(one).collect(),
     }
@@ -83,8 +86,8 @@ pub(crate) fn consenter(id: u32, node: &NodeName, certificates: &Certificates, m
 }
 
 /// The block validation policy: signatures of a quorum of the orderers, each by its own identity.
-pub(crate) fn block_validation(orderers: &Orderers) -> ConfigPolicy {
-    let identity = |consenter: &Consenter| MspPrincipal {
+pub(crate) fn block_validation(orderers: &Orderers) -> Policy {
+    let identity = |consenter: &Lossless<Consenter>| MspPrincipal {
         principal_classification: Classification::Identity.into(),
         principal: SerializedIdentity {
             mspid: consenter.msp_id.clone(),

@@ -8,11 +8,12 @@ use crate::fabric::{
     config::{
         bft::{self, ORDERERS},
         names::{BLOCK_VALIDATION, CONSENSUS, ORDERER, RAFT},
-        raft, values,
+        raft,
     },
     model::files::Certificates,
     proto::{
-        configtx::{ConfigGroup, ConfigValue, Orderers},
+        configtx::{ConfigGroup, Orderers},
+        lossless::Lossless,
         orderer::{ConsensusType, RaftMetadata},
     },
 };
@@ -22,8 +23,8 @@ use prost::Message;
 /// The orderers of a channel in the order in which they joined.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Consenters {
-    Raft(RaftMetadata),
-    Bft(Orderers),
+    Raft(Lossless<RaftMetadata>),
+    Bft(Lossless<Orderers>),
 }
 
 impl Consenters {
@@ -32,7 +33,7 @@ impl Consenters {
         let orderer = root.groups.get(ORDERER).ok_or_else(|| unreadable(ORDERER))?;
         let consensus: ConsensusType = decode(orderer, CONSENSUS)?;
         if consensus.r#type == RAFT {
-            return RaftMetadata::decode(&consensus.metadata[..])
+            return Lossless::decode(&consensus.metadata[..])
                 .map(Self::Raft)
                 .map_err(|_| unreadable(CONSENSUS));
         }
@@ -62,15 +63,19 @@ impl Consenters {
     /// Adds an orderer of this MSP. With BFT it gets the next id, by which metrics report the leader.
     pub(crate) fn add(&mut self, node: &NodeName, certificates: &Certificates, msp: &str) {
         match self {
-            Self::Raft(raft) => raft.consenters.push(raft::consenter(node, &certificates.tls)),
-            Self::Bft(Orderers { consenter_mapping }) => {
-                let next = consenter_mapping
+            Self::Raft(raft) => raft
+                .consenters
+                .push(raft::consenter(node, &certificates.tls).into()),
+            Self::Bft(orderers) => {
+                let next = orderers
+                    .consenter_mapping
                     .iter()
                     .map(|consenter| consenter.id)
                     .max()
                     .unwrap_or(0)
                     + 1;
-                consenter_mapping.push(bft::consenter(next, node, certificates, msp));
+                let consenter = bft::consenter(next, node, certificates, msp);
+                orderers.consenter_mapping.push(consenter.into());
             }
         }
     }
@@ -78,43 +83,38 @@ impl Consenters {
     /// Writes the consenters to a channel's configuration.
     pub(crate) fn write(&self, orderer: &mut ConfigGroup) -> Result<(), CallError> {
         match self {
-            Self::Raft(raft) => {
-                let kind: ConsensusType = decode(orderer, CONSENSUS)?;
-                set(
-                    orderer,
-                    CONSENSUS,
-                    &values::value(&ConsensusType {
-                        metadata: raft.encode_to_vec(),
-                        ..kind
-                    }),
-                )
-            }
+            Self::Raft(raft) => edit::<ConsensusType>(orderer, CONSENSUS, |consensus| {
+                consensus.metadata = raft.encode_to_vec();
+            }),
             Self::Bft(orderers) => {
-                set(orderer, ORDERERS, &values::value(orderers))?;
+                edit::<Orderers>(orderer, ORDERERS, |mapping| mapping.clone_from(orderers))?;
                 let validation = orderer
                     .policies
                     .get_mut(BLOCK_VALIDATION)
                     .ok_or_else(|| unreadable(BLOCK_VALIDATION))?;
-                validation.policy = bft::block_validation(orderers).policy;
+                **validation.policy.get_or_insert_default() = bft::block_validation(orderers);
                 Ok(())
             }
         }
     }
 }
 
-fn decode<M: Message + Default>(orderer: &ConfigGroup, name: &str) -> Result<M, CallError> {
-    let value = orderer.values.get(name).ok_or_else(|| unreadable(name))?;
+/// Reads a value of a group.
+pub(crate) fn decode<M: Message + Default>(group: &ConfigGroup, name: &str) -> Result<M, CallError> {
+    let value = group.values.get(name).ok_or_else(|| unreadable(name))?;
     M::decode(&value.value[..]).map_err(|_| unreadable(name))
 }
 
-/// Replaces the content of a group's value; version and policy stay.
-pub(crate) fn set(group: &mut ConfigGroup, name: &str, new: &ConfigValue) -> Result<(), CallError> {
-    group
-        .values
-        .get_mut(name)
-        .ok_or_else(|| unreadable(name))?
-        .value
-        .clone_from(&new.value);
+/// Changes a value of a group. Its version, its policy and its unknown fields stay.
+pub(crate) fn edit<M: Message + Default>(
+    group: &mut ConfigGroup,
+    name: &str,
+    change: impl FnOnce(&mut Lossless<M>),
+) -> Result<(), CallError> {
+    let mut message = decode(group, name)?;
+    change(&mut message);
+    let value = group.values.get_mut(name).ok_or_else(|| unreadable(name))?;
+    value.value = message.encode_to_vec();
     Ok(())
 }
 

@@ -47,7 +47,7 @@ pub(crate) fn ordering_group(ordering: &Organisation) -> ConfigGroup {
     ConfigGroup {
         values: named([
             ("MSP", membership(ordering)),
-            (ENDPOINTS, endpoints(&ordering.nodes)),
+            (ENDPOINTS, value(&endpoints(&ordering.nodes))),
         ]),
         policies: named([
             policy("Readers", &[Member]),

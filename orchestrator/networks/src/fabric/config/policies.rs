@@ -8,6 +8,7 @@ use crate::fabric::{
             SignatureRule,
         },
         configtx::ConfigPolicy,
+        lossless::Lossless,
         msp::{Classification, MspPrincipal, MspRole, MspRoleType},
     },
 };
@@ -15,7 +16,7 @@ use prost::Message;
 use std::collections::BTreeMap;
 
 /// Default policies: any organisation's readers and writers, and a majority of the administrators.
-pub(crate) fn ruling() -> BTreeMap<String, ConfigPolicy> {
+pub(crate) fn ruling() -> BTreeMap<String, Lossless<ConfigPolicy>> {
     named([
         ("Readers", implicit(Rule::Any, "Readers")),
         ("Writers", implicit(Rule::Any, "Writers")),
@@ -25,13 +26,13 @@ pub(crate) fn ruling() -> BTreeMap<String, ConfigPolicy> {
 
 /// A policy over the subgroups' policies of this name.
 pub(crate) fn implicit(rule: Rule, sub_policy: &str) -> ConfigPolicy {
-    policy(
+    element(policy(
         PolicyType::ImplicitMeta,
         &ImplicitMetaPolicy {
             sub_policy: sub_policy.to_owned(),
             rule: rule.into(),
         },
-    )
+    ))
 }
 
 /// One signature by a member with one of these roles.
@@ -44,11 +45,11 @@ pub(crate) fn signature(msp: &str, roles: &[MspRoleType]) -> ConfigPolicy {
         }
         .encode_to_vec(),
     };
-    signatures(1, roles.iter().map(principal).collect())
+    element(signatures(1, roles.iter().map(principal).collect()))
 }
 
 /// Signatures of `n` of these identities.
-pub(crate) fn signatures(n: usize, identities: Vec<MspPrincipal>) -> ConfigPolicy {
+pub(crate) fn signatures(n: usize, identities: Vec<MspPrincipal>) -> Policy {
     let number = |n: usize| i32::try_from(n).expect("a few roles or orderers");
     let signed_by = |n: usize| SignaturePolicy {
         r#type: Some(SignatureRule::SignedBy(number(n))),
@@ -70,14 +71,18 @@ pub(crate) fn signatures(n: usize, identities: Vec<MspPrincipal>) -> ConfigPolic
     )
 }
 
-pub(crate) fn policy(kind: PolicyType, message: &impl Message) -> ConfigPolicy {
-    let policy = Some(Policy {
+pub(crate) fn policy(kind: PolicyType, message: &impl Message) -> Policy {
+    Policy {
         r#type: kind.into(),
         value: message.encode_to_vec(),
-    });
+    }
+}
+
+/// A policy as an element of a group.
+pub(crate) fn element(policy: Policy) -> ConfigPolicy {
     ConfigPolicy {
         version: 0,
-        policy,
+        policy: Some(policy.into()),
         mod_policy: ADMINS.to_owned(),
     }
 }

@@ -26,14 +26,17 @@ pub(crate) fn raft(ordering: &OrganisationKeys) -> RaftMetadata {
         consenters: ordering
             .members
             .iter()
-            .map(|member| consenter(&member.name, &member.tls.certificate))
+            .map(|member| consenter(&member.name, &member.tls.certificate).into())
             .collect(),
-        options: Some(RaftOptions {
-            tick_interval: "100ms".to_owned(),
-            election_tick: 20,
-            heartbeat_tick: 1,
-            max_inflight_blocks: 5,
-            snapshot_interval_size: 16 * 1024 * 1024,
-        }),
+        options: Some(
+            RaftOptions {
+                tick_interval: "100ms".to_owned(),
+                election_tick: 20,
+                heartbeat_tick: 1,
+                max_inflight_blocks: 5,
+                snapshot_interval_size: 16 * 1024 * 1024,
+            }
+            .into(),
+        ),
     }
 }

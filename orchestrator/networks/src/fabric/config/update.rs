@@ -2,7 +2,8 @@
 //!
 //! The read set holds the versions that the change is based on. The write set holds the changed elements, one
 //! version higher. A group whose members change lists all of them in both sets; any other group lists only
-//! the changes within it (`configtxlator/update`).
+//! the changes within it (`configtxlator/update`). Fields that this program does not know are content like any
+//! other.
 
 use crate::fabric::{
     crypto::{
@@ -14,13 +15,18 @@ use crate::fabric::{
         configtx::{
             ConfigGroup, ConfigPolicy, ConfigSignature, ConfigUpdate, ConfigUpdateEnvelope, ConfigValue,
         },
+        lossless::Lossless,
     },
 };
 use prost::Message;
 use std::collections::BTreeMap;
 
 /// The update from `before` to `after`. `None`: they are the same.
-pub(crate) fn update(channel: &str, before: &ConfigGroup, after: &ConfigGroup) -> Option<ConfigUpdate> {
+pub(crate) fn update(
+    channel: &str,
+    before: &Lossless<ConfigGroup>,
+    after: &Lossless<ConfigGroup>,
+) -> Option<ConfigUpdate> {
     let Change { read, write, differs } = group(before, after);
     differs.then(|| ConfigUpdate {
         channel_id: channel.to_owned(),
@@ -56,67 +62,63 @@ pub(crate) fn signed(update: &ConfigUpdate, signers: &[&Identity]) -> Option<Env
 
 /// Read and write sets of one group. Without a change both hold only its version.
 struct Change {
-    read: ConfigGroup,
-    write: ConfigGroup,
+    read: Lossless<ConfigGroup>,
+    write: Lossless<ConfigGroup>,
     differs: bool,
 }
 
 /// A value or policy of a group.
-trait Member: Clone {
+trait Member: Clone + PartialEq {
     /// The version without content.
     fn unchanged(&self) -> Self;
     /// The content with this version.
     fn at(&self, version: u64) -> Self;
     fn version(&self) -> u64;
     /// Compares the content without the version.
-    fn is_same(&self, other: &Self) -> bool;
+    fn is_same(&self, other: &Self) -> bool {
+        self.at(0) == other.at(0)
+    }
 }
 
-impl Member for ConfigValue {
+impl Member for Lossless<ConfigValue> {
     fn unchanged(&self) -> Self {
-        Self {
-            version: self.version,
-            ..Self::default()
+        let version = self.version;
+        ConfigValue {
+            version,
+            ..ConfigValue::default()
         }
+        .into()
     }
 
     fn at(&self, version: u64) -> Self {
-        Self {
-            version,
-            ..self.clone()
-        }
+        let mut value = self.clone();
+        value.version = version;
+        value
     }
 
     fn version(&self) -> u64 {
         self.version
     }
-
-    fn is_same(&self, other: &Self) -> bool {
-        self.value == other.value && self.mod_policy == other.mod_policy
-    }
 }
 
-impl Member for ConfigPolicy {
+impl Member for Lossless<ConfigPolicy> {
     fn unchanged(&self) -> Self {
-        Self {
-            version: self.version,
-            ..Self::default()
+        let version = self.version;
+        ConfigPolicy {
+            version,
+            ..ConfigPolicy::default()
         }
+        .into()
     }
 
     fn at(&self, version: u64) -> Self {
-        Self {
-            version,
-            ..self.clone()
-        }
+        let mut policy = self.clone();
+        policy.version = version;
+        policy
     }
 
     fn version(&self) -> u64 {
         self.version
-    }
-
-    fn is_same(&self, other: &Self) -> bool {
-        self.policy == other.policy && self.mod_policy == other.mod_policy
     }
 }
 
@@ -167,9 +169,9 @@ fn members<T: Member>(before: &BTreeMap<String, T>, after: &BTreeMap<String, T>)
 }
 
 fn groups(
-    before: &BTreeMap<String, ConfigGroup>,
-    after: &BTreeMap<String, ConfigGroup>,
-) -> Members<ConfigGroup> {
+    before: &BTreeMap<String, Lossless<ConfigGroup>>,
+    after: &BTreeMap<String, Lossless<ConfigGroup>>,
+) -> Members<Lossless<ConfigGroup>> {
     let mut members = Members {
         same: BTreeMap::new(),
         read: BTreeMap::new(),
@@ -190,58 +192,52 @@ fn groups(
     }
     for (name, new) in after.iter().filter(|(name, _)| !before.contains_key(*name)) {
         members.differ = true;
-        members.write.insert(
-            name.clone(),
-            ConfigGroup {
-                version: 0,
-                ..group(&ConfigGroup::default(), new).write
-            },
-        );
+        let mut write = group(&Lossless::default(), new).write;
+        write.version = 0;
+        members.write.insert(name.clone(), write);
     }
     members
 }
 
-fn group(before: &ConfigGroup, after: &ConfigGroup) -> Change {
+fn group(before: &Lossless<ConfigGroup>, after: &Lossless<ConfigGroup>) -> Change {
     let ConfigGroup {
         version,
         groups: old_groups,
         values: old_values,
         policies: old_policies,
         mod_policy,
-    } = before;
+    } = &**before;
     let (policies, values) = (
         members(old_policies, &after.policies),
         members(old_values, &after.values),
     );
     let groups = groups(old_groups, &after.groups);
-    let sets = |version, (groups, values, policies)| ConfigGroup {
+    let sets = |version, mod_policy, (groups, values, policies)| ConfigGroup {
         version,
         groups,
         values,
         policies,
-        mod_policy: String::new(),
+        mod_policy,
     };
-    if policies.differ || values.differ || groups.differ || *mod_policy != after.mod_policy {
+    let own_differs = *mod_policy != after.mod_policy || before.unknown() != after.unknown();
+    if policies.differ || values.differ || groups.differ || own_differs {
         let ((read_policies, policies), (read_values, values)) = (policies.into_sets(), values.into_sets());
         let (read_groups, groups) = groups.into_sets();
-        let read = sets(*version, (read_groups, read_values, read_policies));
-        let write = ConfigGroup {
-            mod_policy: after.mod_policy.clone(),
-            ..sets(version + 1, (groups, values, policies))
-        };
+        let read = sets(*version, String::new(), (read_groups, read_values, read_policies));
+        let own = after.mod_policy.clone();
         return Change {
-            read,
-            write,
+            read: read.into(),
+            write: after.with(sets(version + 1, own, (groups, values, policies))),
             differs: true,
         };
     }
     let differs = !(policies.write.is_empty() && values.write.is_empty() && groups.write.is_empty());
-    let read = sets(*version, (groups.read, values.read, policies.read));
-    Change {
-        read,
-        write: sets(*version, (groups.write, values.write, policies.write)),
-        differs,
-    }
+    let [read, write] = [
+        (groups.read, values.read, policies.read),
+        (groups.write, values.write, policies.write),
+    ]
+    .map(|members| Lossless::from(sets(*version, String::new(), members)));
+    Change { read, write, differs }
 }
 
 #[cfg(test)]

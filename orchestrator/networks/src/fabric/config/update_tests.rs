@@ -3,32 +3,38 @@
 use super::*;
 use crate::fabric::{
     crypto::envelope::tests::test_identity,
-    proto::common::{ChannelHeader, Payload, Policy, SignatureHeader},
+    proto::{
+        common::{ChannelHeader, Payload, Policy, SignatureHeader},
+        lossless::tests::mark,
+    },
 };
 use p256::ecdsa::{Signature, signature::Verifier};
 
-fn value(version: u64, value: &str) -> ConfigValue {
+fn value(version: u64, value: &str) -> Lossless<ConfigValue> {
     ConfigValue {
         version,
         value: value.into(),
         mod_policy: "Admins".into(),
     }
+    .into()
 }
 
-fn policy(version: u64) -> ConfigPolicy {
+fn policy(version: u64) -> Lossless<ConfigPolicy> {
+    let policy = Policy {
+        r#type: 3,
+        value: vec![1],
+    };
     ConfigPolicy {
         version,
-        policy: Some(Policy {
-            r#type: 3,
-            value: vec![1],
-        }),
+        policy: Some(policy.into()),
         mod_policy: "Admins".into(),
     }
+    .into()
 }
 
 /// A channel with two groups at different versions.
-fn channel() -> ConfigGroup {
-    let group = |version, values: &[(&str, ConfigValue)]| ConfigGroup {
+fn channel() -> Lossless<ConfigGroup> {
+    let group = |version, values: &[(&str, Lossless<ConfigValue>)]| ConfigGroup {
         version,
         values: values
             .iter()
@@ -45,15 +51,16 @@ fn channel() -> ConfigGroup {
     let application = group(4, &[("Capabilities", value(0, "V2_0"))]);
     ConfigGroup {
         groups: [
-            ("Orderer".to_owned(), orderer),
-            ("Application".to_owned(), application),
+            ("Orderer".to_owned(), orderer.into()),
+            ("Application".to_owned(), application.into()),
         ]
         .into(),
         ..group(1, &[("Capabilities", value(0, "V2_0"))])
     }
+    .into()
 }
 
-fn sets(after: &ConfigGroup) -> (ConfigGroup, ConfigGroup) {
+fn sets(after: &Lossless<ConfigGroup>) -> (Lossless<ConfigGroup>, Lossless<ConfigGroup>) {
     let update = update("ch1", &channel(), after).expect("a change");
     assert_eq!(update.channel_id, "ch1");
     (
@@ -80,9 +87,10 @@ fn only_the_changed_value_is_written() {
     assert_eq!(
         read,
         ConfigGroup {
-            groups: [("Orderer".to_owned(), bare(2))].into(),
+            groups: [("Orderer".to_owned(), bare(2).into())].into(),
             ..bare(1)
         }
+        .into()
     );
     let orderer = ConfigGroup {
         values: [("BatchTimeout".to_owned(), value(6, "2001ms"))].into(),
@@ -91,9 +99,10 @@ fn only_the_changed_value_is_written() {
     assert_eq!(
         write,
         ConfigGroup {
-            groups: [("Orderer".to_owned(), orderer)].into(),
+            groups: [("Orderer".to_owned(), orderer.into())].into(),
             ..bare(1)
         }
+        .into()
     );
 }
 
@@ -106,7 +115,7 @@ fn a_group_with_a_new_member_lists_all_members() {
         ..ConfigGroup::default()
     };
     let application = after.groups.get_mut("Application").expect("it is there");
-    application.groups.insert("org3".into(), new);
+    application.groups.insert("org3".into(), new.into());
     let (read, write) = sets(&after);
     let (read, write) = (&read.groups["Application"], &write.groups["Application"]);
     assert_eq!(
@@ -123,6 +132,7 @@ fn a_group_with_a_new_member_lists_all_members() {
             version: 0,
             ..ConfigValue::default()
         }
+        .into()
     );
     assert_eq!(
         write.policies["Admins"],
@@ -130,6 +140,7 @@ fn a_group_with_a_new_member_lists_all_members() {
             version: 3,
             ..ConfigPolicy::default()
         }
+        .into()
     );
     // New elements have version 0.
     assert_eq!(
@@ -137,6 +148,38 @@ fn a_group_with_a_new_member_lists_all_members() {
         (0, &value(0, "org3"))
     );
     assert_eq!(write.groups["org3"].mod_policy, "Admins");
+}
+
+#[test]
+fn unknown_fields_are_content_like_any_other() {
+    // A group's own field changes the group; a value's or policy's changes only that one.
+    let mut after = channel();
+    let orderer = after.groups.get_mut("Orderer").expect("it is there");
+    mark(orderer);
+    let (_, write) = sets(&after);
+    let written = &write.groups["Orderer"];
+    assert_eq!((write.version, written.version, written.values.len()), (1, 3, 2));
+    assert_eq!(written.unknown(), after.groups["Orderer"].unknown());
+
+    let mut after = channel();
+    let orderer = after.groups.get_mut("Orderer").expect("it is there");
+    let policy = orderer.policies.get_mut("Admins").expect("it is there");
+    mark(policy.policy.as_mut().expect("it is set"));
+    mark(orderer.values.get_mut("BatchSize").expect("it is there"));
+    let (_, write) = sets(&after);
+    let (written, after) = (&write.groups["Orderer"], &after.groups["Orderer"]);
+    assert_eq!(
+        (written.version, written.values.len(), written.policies.len()),
+        (2, 1, 1)
+    );
+    assert_eq!(written.values["BatchSize"], after.values["BatchSize"].at(2));
+    assert_eq!(written.policies["Admins"], after.policies["Admins"].at(4));
+
+    // A new element keeps its fields.
+    let (mut after, mut new) = (channel(), value(0, "new"));
+    mark(&mut new);
+    after.values.insert("New".to_owned(), new.clone());
+    assert_eq!(sets(&after).1.values["New"], new);
 }
 
 #[test]

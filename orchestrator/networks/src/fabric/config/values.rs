@@ -18,19 +18,19 @@ pub(crate) const BLOCK_MAX_BYTES: u32 = 10 * 1024 * 1024;
 pub(crate) const BLOCK_PREFERRED_BYTES: u32 = 2 * 1024 * 1024;
 
 /// Numbers of transactions and of bytes after which a block is cut.
-pub(crate) fn batch_size(messages: u32, preferred_max_bytes: u32) -> ConfigValue {
-    value(&BatchSize {
+pub(crate) fn batch_size(messages: u32, preferred_max_bytes: u32) -> BatchSize {
+    BatchSize {
         max_message_count: messages,
         absolute_max_bytes: BLOCK_MAX_BYTES,
         preferred_max_bytes,
-    })
+    }
 }
 
 /// Time after which an incomplete block is cut.
-pub(crate) fn batch_timeout(milliseconds: u32) -> ConfigValue {
-    value(&BatchTimeout {
+pub(crate) fn batch_timeout(milliseconds: u32) -> BatchTimeout {
+    BatchTimeout {
         timeout: format!("{milliseconds}ms"),
-    })
+    }
 }
 
 pub(crate) fn membership(organisation: &Organisation) -> ConfigValue {
@@ -42,19 +42,21 @@ pub(crate) fn membership(organisation: &Organisation) -> ConfigValue {
 }
 
 /// Addresses of the orderers.
-pub(crate) fn endpoints(orderers: &[NodeName]) -> ConfigValue {
-    value(&OrdererAddresses {
+pub(crate) fn endpoints(orderers: &[NodeName]) -> OrdererAddresses {
+    OrdererAddresses {
         addresses: orderers
             .iter()
             .map(|node| format!("{node}:{ORDERER_PORT}"))
             .collect(),
-    })
+    }
 }
 
-pub(crate) fn named<'a, T>(entries: impl IntoIterator<Item = (&'a str, T)>) -> BTreeMap<String, T> {
+pub(crate) fn named<'a, E: Into<T>, T>(
+    entries: impl IntoIterator<Item = (&'a str, E)>,
+) -> BTreeMap<String, T> {
     entries
         .into_iter()
-        .map(|(name, entry)| (name.to_owned(), entry))
+        .map(|(name, entry)| (name.to_owned(), entry.into()))
         .collect()
 }
 

@@ -5,7 +5,7 @@ use crate::fabric::{
         bft,
         names::{APPLICATION, BATCH_SIZE, BATCH_TIMEOUT, BLOCK_VALIDATION, CONSENSUS, ORDERER, RAFT},
         organisation::{group, ordering_group, organisation_group},
-        policies::{implicit, ruling},
+        policies::{element, implicit, ruling},
         raft::raft,
         values::{BLOCK_PREFERRED_BYTES, batch_size, batch_timeout, capability, named, value},
     },
@@ -59,7 +59,7 @@ fn orderer_group(parameters: &Parameters, organisations: &Organisations) -> Conf
         }
         Consensus::Bft => {
             let orderers = bft::orderers(ordering);
-            let validation = bft::block_validation(&orderers);
+            let validation = element(bft::block_validation(&orderers));
             (
                 bft::consensus(parameters.batch_timeout_ms),
                 validation,
@@ -68,14 +68,14 @@ fn orderer_group(parameters: &Parameters, organisations: &Organisations) -> Conf
         }
     };
     let mut policies = ruling();
-    policies.insert(BLOCK_VALIDATION.to_owned(), validation);
+    policies.insert(BLOCK_VALIDATION.to_owned(), validation.into());
     let common = [
         (CONSENSUS, value(&consensus)),
         (
             BATCH_SIZE,
-            batch_size(parameters.batch_messages, BLOCK_PREFERRED_BYTES),
+            value(&batch_size(parameters.batch_messages, BLOCK_PREFERRED_BYTES)),
         ),
-        (BATCH_TIMEOUT, batch_timeout(parameters.batch_timeout_ms)),
+        (BATCH_TIMEOUT, value(&batch_timeout(parameters.batch_timeout_ms))),
         (
             "ChannelRestrictions",
             value(&ChannelRestrictions { max_count: 0 }),
@@ -93,7 +93,7 @@ fn orderer_group(parameters: &Parameters, organisations: &Organisations) -> Conf
 fn application_group(organisations: &Organisations) -> ConfigGroup {
     let mut policies = ruling();
     for name in ["LifecycleEndorsement", "Endorsement"] {
-        policies.insert(name.to_owned(), implicit(Rule::Majority, "Endorsement"));
+        policies.insert(name.to_owned(), implicit(Rule::Majority, "Endorsement").into());
     }
     ConfigGroup {
         groups: named(

@@ -90,7 +90,7 @@ fn envelope(origin: &Origin, channel_group: ConfigGroup) -> Envelope {
     let config = ConfigEnvelope {
         config: Some(Config {
             sequence: 0,
-            channel_group: Some(channel_group),
+            channel_group: Some(channel_group.into()),
         }),
         last_update: None,
     };

@@ -15,6 +15,7 @@ use crate::{
                 AnchorPeer, AnchorPeers, BlockDataHashingStructure, Capabilities, ConfigPolicy, ConfigValue,
                 Consenter, HashingAlgorithm, OrdererAddresses, Orderers,
             },
+            lossless::Lossless,
             msp::{Classification, FabricMspConfig, MspConfig, MspRole, MspRoleType, SerializedIdentity},
             orderer::{
                 BatchSize, BatchTimeout, BftOptions, ChannelRestrictions, ConsensusType, RaftConsenter,
@@ -87,14 +88,14 @@ fn shown(group: &ConfigGroup) -> Value {
         policies,
         mod_policy,
     } = group;
-    let value = |(name, held): (&String, &ConfigValue)| {
+    let value = |(name, held): (&String, &Lossless<ConfigValue>)| {
         let value = shown_value(name, &held.value).expect("the message of its name");
         (
             name.clone(),
             json!({"version": held.version, "mod_policy": held.mod_policy, "value": value}),
         )
     };
-    let policy = |(name, held): (&String, &ConfigPolicy)| {
+    let policy = |(name, held): (&String, &Lossless<ConfigPolicy>)| {
         let policy = shown_policy(held.policy.as_ref().expect("a policy")).expect("the message of its type");
         (
             name.clone(),
@@ -149,11 +150,11 @@ fn shown_value(name: &str, bytes: &[u8]) -> Result<Value, DecodeError> {
                 return Ok(json!({"type": r#type, "state": state, "options": options}));
             }
             let RaftMetadata { consenters, options } = RaftMetadata::decode(&metadata[..])?;
-            let consenter = |c: &RaftConsenter| json!({"host": c.host, "port": c.port, "client": mark(&c.client_tls_cert), "server": mark(&c.server_tls_cert)});
+            let consenter = |c: &Lossless<RaftConsenter>| json!({"host": c.host, "port": c.port, "client": mark(&c.client_tls_cert), "server": mark(&c.server_tls_cert)});
             let consenters: Vec<Value> = consenters.iter().map(consenter).collect();
             let options = options.map(|o| {
                 (
-                    o.tick_interval,
+                    o.tick_interval.clone(),
                     o.election_tick,
                     o.heartbeat_tick,
                     o.max_inflight_blocks,
@@ -163,7 +164,7 @@ fn shown_value(name: &str, bytes: &[u8]) -> Result<Value, DecodeError> {
             json!({"type": r#type, "state": state, "consenters": consenters, "options": options})
         }
         "Orderers" => {
-            let consenter = |c: &Consenter| {
+            let consenter = |c: &Lossless<Consenter>| {
                 let marks = [&c.identity, &c.client_tls_cert, &c.server_tls_cert]
                     .map(|certificate| mark(certificate));
                 json!({"id": c.id, "host": c.host, "port": c.port, "msp_id": c.msp_id, "identity, client, server": marks})
@@ -286,7 +287,7 @@ fn bft(orderers: u16) -> Parameters {
     }
 }
 
-fn root(parameters: &Parameters) -> ConfigGroup {
+fn root(parameters: &Parameters) -> Lossless<ConfigGroup> {
     opened(&made(parameters)).1.channel_group.expect("a group")
 }
 
@@ -357,7 +358,7 @@ fn bft_orderers_have_ids_and_a_quorum_of_them_signs_blocks() {
             policy,
             mod_policy,
             version,
-        } = &orderer.policies["BlockValidation"];
+        } = &*orderer.policies["BlockValidation"];
         assert_eq!((mod_policy.as_str(), *version), (ADMINS, 0));
         assert_eq!(
             policy.as_ref().expect("a policy").value,
@@ -369,7 +370,7 @@ fn bft_orderers_have_ids_and_a_quorum_of_them_signs_blocks() {
 /// The policy that Fabric computes and compares byte by byte, encoded by hand: `{rule 2 {n_out_of 2 {n 1,
 /// rules 2 {signed_by 1}}}, identities 3 {classification 1: 2, principal 2 {mspid 1, id_bytes 2}}}`. The 0 of
 /// the first signer is encoded, too.
-fn block_validation_bytes(quorum: u8, consenters: &[Consenter]) -> Vec<u8> {
+fn block_validation_bytes(quorum: u8, consenters: &[Lossless<Consenter>]) -> Vec<u8> {
     fn field(tag: u8, content: &[u8]) -> Vec<u8> {
         let mut bytes = vec![tag << 3 | 2];
         prost::encode_length_delimiter(content.len(), &mut bytes).expect("a vector grows");

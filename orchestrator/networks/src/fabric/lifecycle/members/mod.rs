@@ -40,7 +40,7 @@ use crate::{
             },
         },
         model::files,
-        proto::{common::Envelope, configtx::ConfigGroup},
+        proto::{common::Envelope, configtx::ConfigGroup, lossless::Lossless},
     },
 };
 use chainpool_agent::NodeName;
@@ -170,9 +170,8 @@ async fn submit_step(access: &Access, channel: &str, known: &Known, step: &Step)
                             "the orderers accepted an update but have not ordered it".to_owned(),
                         )
                     };
-                    is_applied(&config_root(access, channel).await?, &step)?
-                        .then_some(())
-                        .ok_or_else(lost)
+                    let root = config_root(access, channel).await?;
+                    is_applied(&root, &step)?.then_some(()).ok_or_else(lost)
                 },
             )
             .await
@@ -181,7 +180,7 @@ async fn submit_step(access: &Access, channel: &str, known: &Known, step: &Step)
     .await
 }
 
-async fn config_root(access: &Access, channel: &str) -> Result<ConfigGroup, CallError> {
+async fn config_root(access: &Access, channel: &str) -> Result<Lossless<ConfigGroup>, CallError> {
     Ok(newest_config(access, channel)
         .await?
         .config
@@ -190,7 +189,12 @@ async fn config_root(access: &Access, channel: &str) -> Result<ConfigGroup, Call
 }
 
 /// The update of a step with all required signatures.
-fn update(access: &Access, channel: &str, before: &ConfigGroup, step: &Step) -> Result<Envelope, CallError> {
+fn update(
+    access: &Access,
+    channel: &str,
+    before: &Lossless<ConfigGroup>,
+    step: &Step,
+) -> Result<Envelope, CallError> {
     let (after, signers) = match step {
         Step::Organisations(after) => {
             let present = before

@@ -3,16 +3,19 @@
 use crate::fabric::{
     client::call::CallError,
     config::{
-        consenters::{Consenters, set, unreadable},
+        consenters::{Consenters, decode, edit, unreadable},
         names::{APPLICATION, BATCH_SIZE, BATCH_TIMEOUT, ENDPOINTS, ORDERER},
         organisation,
         values::{self, BLOCK_MAX_BYTES, BLOCK_PREFERRED_BYTES},
     },
     model::{NetworkModel, Organisation, files::Certificates},
-    proto::{configtx::ConfigGroup, orderer::BatchSize},
+    proto::{
+        configtx::{ConfigGroup, OrdererAddresses},
+        lossless::Lossless,
+        orderer::{BatchSize, BatchTimeout},
+    },
 };
 use chainpool_agent::NodeName;
-use prost::Message;
 use std::collections::BTreeMap;
 
 /// Batch settings while block cutting is suspended: a long timeout, and a size beyond the allowed parameter.
@@ -25,17 +28,17 @@ pub(crate) type Known = BTreeMap<NodeName, Certificates>;
 /// A step with the resulting configuration.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Step {
-    Organisations(ConfigGroup),
-    Orderer(NodeName, ConfigGroup),
+    Organisations(Lossless<ConfigGroup>),
+    Orderer(NodeName, Lossless<ConfigGroup>),
     /// Block cutting resumes.
-    Resume(ConfigGroup),
+    Resume(Lossless<ConfigGroup>),
 }
 
 /// The next step from a configuration to that of the model. `None`: there is none left.
 pub(crate) fn next_step(
     model: &NetworkModel,
     known: &Known,
-    before: &ConfigGroup,
+    before: &Lossless<ConfigGroup>,
 ) -> Result<Option<Step>, CallError> {
     let mut after = before.clone();
     let application = after
@@ -51,7 +54,7 @@ pub(crate) fn next_step(
         application.groups.extend(
             missing
                 .into_iter()
-                .map(|o| (o.name.clone(), organisation::organisation_group(o))),
+                .map(|o| (o.name.clone(), organisation::organisation_group(o).into())),
         );
         return Ok(Some(Step::Organisations(after)));
     }
@@ -91,7 +94,7 @@ pub(crate) fn next_step(
         .groups
         .get_mut(&model.ordering.name)
         .ok_or_else(|| unreadable(&model.ordering.name))?;
-    set(own, ENDPOINTS, &values::endpoints(&addresses))?;
+    edit::<OrdererAddresses>(own, ENDPOINTS, |known| **known = values::endpoints(&addresses))?;
     Ok(Some(Step::Orderer(node.clone(), after)))
 }
 
@@ -101,19 +104,18 @@ fn set_batching(
     (messages, bytes): (u32, u32),
     milliseconds: u32,
 ) -> Result<(), CallError> {
-    set(orderer, BATCH_SIZE, &values::batch_size(messages, bytes))?;
-    set(orderer, BATCH_TIMEOUT, &values::batch_timeout(milliseconds))
+    edit::<BatchSize>(orderer, BATCH_SIZE, |size| {
+        **size = values::batch_size(messages, bytes);
+    })?;
+    edit::<BatchTimeout>(orderer, BATCH_TIMEOUT, |timeout| {
+        **timeout = values::batch_timeout(milliseconds);
+    })
 }
 
 /// Checks the batch size for suspension; the timeout is no criterion because proofs change it.
 pub(crate) fn is_batching_suspended(root: &ConfigGroup) -> Result<bool, CallError> {
-    let entry = root
-        .groups
-        .get(ORDERER)
-        .and_then(|orderer| orderer.values.get(BATCH_SIZE));
-    let size = entry
-        .and_then(|entry| BatchSize::decode(&entry.value[..]).ok())
-        .ok_or_else(|| unreadable(BATCH_SIZE))?;
+    let orderer = root.groups.get(ORDERER).ok_or_else(|| unreadable(ORDERER))?;
+    let size: BatchSize = decode(orderer, BATCH_SIZE)?;
     Ok(size.max_message_count == SUSPENDED_MESSAGES)
 }
 
