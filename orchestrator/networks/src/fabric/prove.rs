@@ -6,15 +6,14 @@
 
 use crate::{
     Nodes, ProveError,
+    client::call::{CallError, within},
     fabric::{
         client::{
             access::Access,
-            call::{CallError, within},
             deliver::{Blocks, Seek, Service},
             discovery,
             endorser::Peer,
             orderer::{ChannelConfig, Orderer},
-            retry::Pause,
         },
         config::{
             block::configuration,
@@ -31,6 +30,7 @@ use crate::{
             orderer::BatchTimeout,
         },
     },
+    retry::Pause,
 };
 use chainpool_agent::NodeName;
 use chainpool_api::{Proof, Timestamp};

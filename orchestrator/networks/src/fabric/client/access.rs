@@ -2,8 +2,8 @@
 
 use crate::{
     Nodes,
+    client::call::CallError,
     fabric::{
-        client::call::CallError,
         crypto::{identity::Identity, tls::Trust},
         model::{CONTROL_KEY, NetworkModel, Organisation},
         parameters::{Parameters, consensus::Consensus},

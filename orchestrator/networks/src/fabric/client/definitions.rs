@@ -1,16 +1,16 @@
 //! System chaincode `_lifecycle` of a peer: chaincode packages and definitions.
 
-use crate::fabric::{
-    client::{
-        call::{ACTION, ANSWER, CallError},
-        endorser::{Peer, Proposal},
-    },
-    model::Chaincode,
-    proto::lifecycle::{
-        ApproveChaincodeDefinitionForMyOrgArgs, ChaincodeSource, CheckCommitReadinessResult,
-        CommitChaincodeDefinitionArgs, InstallChaincodeArgs, InstallChaincodeResult, LocalPackage,
-        QueryChaincodeDefinitionArgs, QueryChaincodeDefinitionResult, QueryInstalledChaincodesArgs,
-        QueryInstalledChaincodesResult, Source,
+use crate::{
+    client::call::{ACTION, ANSWER, CallError},
+    fabric::{
+        client::endorser::{Peer, Proposal},
+        model::Chaincode,
+        proto::lifecycle::{
+            ApproveChaincodeDefinitionForMyOrgArgs, ChaincodeSource, CheckCommitReadinessResult,
+            CommitChaincodeDefinitionArgs, InstallChaincodeArgs, InstallChaincodeResult, LocalPackage,
+            QueryChaincodeDefinitionArgs, QueryChaincodeDefinitionResult, QueryInstalledChaincodesArgs,
+            QueryInstalledChaincodesResult, Source,
+        },
     },
 };
 use prost::Message;

@@ -1,19 +1,19 @@
 //! Deliver services of orderers and peers: the blocks of a channel from a number on.
 
-use crate::fabric::{
-    client::{
-        call::CallError,
-        grpc::{Answers, Grpc},
-    },
-    crypto::{
-        envelope::{Stamp, seal},
-        identity::Identity,
-    },
-    proto::{
-        common::{Block, Envelope, HeaderType, Status},
-        deliver::{
-            DeliverResponse, Delivered, FilteredBlock, Position, SeekBehavior, SeekInfo, SeekNewest,
-            SeekPosition, SeekSpecified,
+use crate::{
+    client::call::CallError,
+    fabric::{
+        client::grpc::{Answers, Grpc},
+        crypto::{
+            envelope::{Stamp, seal},
+            identity::Identity,
+        },
+        proto::{
+            common::{Block, Envelope, HeaderType, Status},
+            deliver::{
+                DeliverResponse, Delivered, FilteredBlock, Position, SeekBehavior, SeekInfo, SeekNewest,
+                SeekPosition, SeekSpecified,
+            },
         },
     },
 };

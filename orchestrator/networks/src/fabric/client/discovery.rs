@@ -1,12 +1,16 @@
 //! Service discovery: a peer's gateway can endorse only after the peer has discovered the other
 //! organisations' peers.
 
-use crate::fabric::{
-    client::{access::Access, call::CallError, endorser::Peer, retry::until},
-    proto::discovery::{
-        AuthInfo, ChaincodeCall, ChaincodeInterest, ChaincodeQuery, Found, Query, Request, Response,
-        SignedRequest,
+use crate::{
+    client::call::CallError,
+    fabric::{
+        client::{access::Access, endorser::Peer},
+        proto::discovery::{
+            AuthInfo, ChaincodeCall, ChaincodeInterest, ChaincodeQuery, Found, Query, Request, Response,
+            SignedRequest,
+        },
     },
+    retry::until,
 };
 use chainpool_agent::NodeName;
 use futures::future::try_join_all;

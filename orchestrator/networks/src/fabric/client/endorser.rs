@@ -1,13 +1,16 @@
 //! Proposals and endorsing peers.
 
-use crate::fabric::{
-    client::{access::Access, call::CallError, grpc::Grpc},
-    crypto::{envelope::Stamp, identity::Identity},
-    proto::{
-        common::HeaderType,
-        peer::{
-            self, ChaincodeHeaderExtension, ChaincodeId, ChaincodeInput, ChaincodeInvocationSpec,
-            ChaincodeProposalPayload, ChaincodeSpec, ProposalResponse, SignedProposal,
+use crate::{
+    client::call::CallError,
+    fabric::{
+        client::{access::Access, grpc::Grpc},
+        crypto::{envelope::Stamp, identity::Identity},
+        proto::{
+            common::HeaderType,
+            peer::{
+                self, ChaincodeHeaderExtension, ChaincodeId, ChaincodeInput, ChaincodeInvocationSpec,
+                ChaincodeProposalPayload, ChaincodeSpec, ProposalResponse, SignedProposal,
+            },
         },
     },
 };

@@ -1,12 +1,14 @@
 //! gRPC to nodes.
 
-use crate::fabric::{
-    client::{
-        access::Access,
-        call::{CONNECT, CallError, MAX_ANSWER_BYTES, unavailable, within},
-        secure::{Secure, secure},
+use crate::{
+    client::call::{CONNECT, CallError, unavailable, within},
+    fabric::{
+        client::{
+            access::Access,
+            secure::{Secure, secure},
+        },
+        model::ports::GRPC,
     },
-    model::ports::GRPC,
 };
 use chainpool_agent::NodeName;
 use chainpool_api::Timestamp;
@@ -19,6 +21,9 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 use tonic_prost::ProstCodec;
+
+/// Largest accepted answer; Fabric's own message limit.
+const MAX_ANSWER_BYTES: usize = 100 * 1024 * 1024;
 
 /// A gRPC connection to a node. Dropping the last clone closes it; it does not reconnect.
 #[derive(Clone)]

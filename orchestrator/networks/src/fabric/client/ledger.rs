@@ -1,13 +1,13 @@
 //! System chaincodes `cscc` and `qscc` of a peer: joined channels and their heights.
 
-use crate::fabric::{
-    client::{
-        call::{ACTION, ANSWER, CallError},
-        endorser::{Peer, Proposal},
-    },
-    proto::{
-        common::{Block, BlockHeader},
-        peer::{BlockchainInfo, ChannelQueryResponse},
+use crate::{
+    client::call::{ACTION, ANSWER, CallError},
+    fabric::{
+        client::endorser::{Peer, Proposal},
+        proto::{
+            common::{Block, BlockHeader},
+            peer::{BlockchainInfo, ChannelQueryResponse},
+        },
     },
 };
 use sha2::{Digest, Sha256};

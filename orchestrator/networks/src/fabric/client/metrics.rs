@@ -7,9 +7,12 @@
 //! that a reconnected orderer fetched from the others; the height of its ledger does
 //! (`common/ledger/blkstorage`).
 
-use crate::fabric::{
-    client::{access::Access, call::CallError, http::Http},
-    model::ports::METRICS,
+use crate::{
+    client::call::CallError,
+    fabric::{
+        client::{access::Access, control::Control},
+        model::ports::METRICS,
+    },
 };
 use chainpool_agent::NodeName;
 use chainpool_api::Timestamp;
@@ -64,7 +67,7 @@ pub(crate) fn leader<N: Copy>(statuses: &[(N, OrdererStatus)]) -> Option<(N, Ord
 
 /// A connection to an orderer's metrics.
 pub(crate) struct Metrics {
-    http: Http,
+    control: Control,
     /// The orderer's own BFT id.
     number: u64,
 }
@@ -79,14 +82,14 @@ impl Metrics {
             .find(|(name, _)| *name == node)
             .map_or(0, |(_, number)| number);
         Ok(Self {
-            http: Http::connect(access, node, METRICS).await?,
+            control: Control::connect(access, node, METRICS).await?,
             number,
         })
     }
 
     /// Its status on each joined channel.
     pub(crate) async fn statuses(&mut self) -> Result<BTreeMap<String, OrdererStatus>, CallError> {
-        match self.http.get("/metrics").await? {
+        match self.control.http.get("/metrics").await? {
             (StatusCode::OK, body) => Ok(read(&String::from_utf8_lossy(&body), self.number)),
             (status, _) => Err(CallError::Refused(format!(
                 "the metrics endpoint returned status {status}"
@@ -96,7 +99,7 @@ impl Metrics {
 
     /// Expiry of its TLS certificate.
     pub(crate) fn certificate_expiry(&self) -> Option<Timestamp> {
-        self.http.certificate_expiry
+        self.control.certificate_expiry
     }
 }
 

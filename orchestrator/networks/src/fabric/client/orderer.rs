@@ -1,20 +1,22 @@
 //! Orderers: broadcasting envelopes and reading a channel's newest configuration.
 
-use crate::fabric::{
-    client::{
-        access::Access,
-        call::{ANSWER, CallError, within},
-        deliver::{Blocks, Seek, Service, status},
-        grpc::Grpc,
-        retry::until,
+use crate::{
+    client::call::{ANSWER, CallError, within},
+    fabric::{
+        client::{
+            access::Access,
+            deliver::{Blocks, Seek, Service, status},
+            grpc::Grpc,
+        },
+        config::block::{configuration, last_config},
+        crypto::identity::Identity,
+        proto::{
+            common::{Block, Envelope, Status},
+            configtx::Config,
+            deliver::BroadcastResponse,
+        },
     },
-    config::block::{configuration, last_config},
-    crypto::identity::Identity,
-    proto::{
-        common::{Block, Envelope, Status},
-        configtx::Config,
-        deliver::BroadcastResponse,
-    },
+    retry::until,
 };
 use chainpool_agent::NodeName;
 use futures::future::join_all;

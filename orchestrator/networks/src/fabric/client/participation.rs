@@ -2,9 +2,12 @@
 //!
 //! Its channel status is not used: it is "active" even with the quorum lost.
 
-use crate::fabric::{
-    client::{access::Access, call::CallError, http::Http},
-    model::ports::ADMIN,
+use crate::{
+    client::{call::CallError, http::Http},
+    fabric::{
+        client::{access::Access, control::Control},
+        model::ports::ADMIN,
+    },
 };
 use bytes::Bytes;
 use chainpool_agent::NodeName;
@@ -40,7 +43,7 @@ struct Refusal {
 impl Participation {
     /// Connects to an orderer.
     pub(crate) async fn connect(access: &Access, orderer: &NodeName) -> Result<Self, CallError> {
-        Ok(Self(Http::connect(access, orderer, ADMIN).await?))
+        Ok(Self(Control::connect(access, orderer, ADMIN).await?.http))
     }
 
     /// The channels that the orderer has joined.

@@ -1,17 +1,12 @@
 //! TLS over the platform's byte stream.
 
-use crate::fabric::{
-    client::{
-        access::Access,
-        call::{CONNECT, CallError, unavailable},
-    },
-    crypto::tls,
-    model::ports::GRPC,
+use crate::{
+    client::call::{CallError, connected, unavailable},
+    fabric::{client::access::Access, crypto::tls, model::ports::GRPC},
 };
 use chainpool_agent::{ByteStream, NodeName};
 use chainpool_api::Timestamp;
 use rustls::pki_types::ServerName;
-use tokio::time::timeout;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// A TLS stream to a node and the expiry of the node's certificate.
@@ -37,8 +32,7 @@ pub(crate) async fn secure(access: &Access, node: &NodeName, port: &str) -> Resu
             .await
             .map_err(|e| unavailable(&e))
     };
-    let late = || CallError::Unavailable(format!("no connection within {} s", CONNECT.as_secs()));
-    let stream = timeout(CONNECT, Box::pin(connect)).await.map_err(|_| late())??;
+    let stream = connected(Box::pin(connect)).await?;
     let shown = stream
         .get_ref()
         .1

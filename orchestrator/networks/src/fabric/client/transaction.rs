@@ -1,18 +1,21 @@
 //! Transactions: endorsed by peers, ordered, and valid in a block of the endorsing peers.
 
-use crate::fabric::{
-    client::{
-        access::Access,
-        call::{ACTION, CallError, within},
-        deliver::{Blocks, Seek, Service},
-        endorser::{Peer, Proposal},
-        orderer,
-    },
-    crypto::{envelope::seal, identity::Identity},
-    proto::{
-        common::Envelope,
-        peer::{
-            ChaincodeActionPayload, ChaincodeEndorsedAction, ProposalResponse, Transaction, TransactionAction,
+use crate::{
+    client::call::{ACTION, CallError, within},
+    fabric::{
+        client::{
+            access::Access,
+            deliver::{Blocks, Seek, Service},
+            endorser::{Peer, Proposal},
+            orderer,
+        },
+        crypto::{envelope::seal, identity::Identity},
+        proto::{
+            common::Envelope,
+            peer::{
+                ChaincodeActionPayload, ChaincodeEndorsedAction, ProposalResponse, Transaction,
+                TransactionAction,
+            },
         },
     },
 };

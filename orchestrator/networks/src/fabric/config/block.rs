@@ -1,8 +1,8 @@
 //! Configuration in the blocks of a channel. Pure.
 
-use crate::fabric::{
+use crate::{
     client::call::CallError,
-    proto::{
+    fabric::proto::{
         common::{Block, Envelope, Metadata, OrdererBlockMetadata, Payload},
         configtx::ConfigEnvelope,
     },

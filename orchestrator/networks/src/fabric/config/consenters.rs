@@ -3,18 +3,20 @@
 //! With BFT the consenter mapping and the block validation policy change together, one orderer at a time:
 //! Fabric 3.1, `orderer/consensus/smartbft/configverifier.go` and `common/channelconfig`.
 
-use crate::fabric::{
+use crate::{
     client::call::CallError,
-    config::{
-        bft::{self, ORDERERS},
-        names::{BLOCK_VALIDATION, CONSENSUS, ORDERER, RAFT},
-        raft,
-    },
-    model::files::Certificates,
-    proto::{
-        configtx::{ConfigGroup, Orderers},
-        lossless::Lossless,
-        orderer::{ConsensusType, RaftMetadata},
+    fabric::{
+        config::{
+            bft::{self, ORDERERS},
+            names::{BLOCK_VALIDATION, CONSENSUS, ORDERER, RAFT},
+            raft,
+        },
+        model::files::Certificates,
+        proto::{
+            configtx::{ConfigGroup, Orderers},
+            lossless::Lossless,
+            orderer::{ConsensusType, RaftMetadata},
+        },
     },
 };
 use chainpool_agent::NodeName;

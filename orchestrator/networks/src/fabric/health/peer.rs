@@ -4,7 +4,7 @@
 //! `fabric-lib-go/healthz` serves it.
 
 use crate::fabric::{
-    client::{access::Access, http::Http},
+    client::{access::Access, control::Control},
     health::messages::HEALTH_UNKNOWN,
     model::ports::METRICS,
 };
@@ -14,7 +14,10 @@ use serde::Deserialize;
 
 /// Human-readable reason if a peer is not functional. `None`: it is.
 pub(crate) async fn unable(access: &Access, node: &NodeName) -> Option<String> {
-    let asked = async { Http::connect(access, node, METRICS).await?.get("/healthz").await };
+    let asked = async {
+        let mut control = Control::connect(access, node, METRICS).await?;
+        control.http.get("/healthz").await
+    };
     match asked.await {
         Ok((StatusCode::OK, _)) => None,
         Ok((status, body)) => Some(

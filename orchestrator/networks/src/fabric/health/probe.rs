@@ -5,15 +5,14 @@
 
 use crate::{
     Nodes, NodesError,
+    client::call::{CONNECT, CallError},
     fabric::{
         client::{
             access::Access,
-            call::CallError,
+            control::Control,
             definitions::Definition,
             endorser::Peer,
-            http::Http,
             metrics::{Metrics, OrdererStatus, leader},
-            retry::Pause,
         },
         crypto::tls,
         health::{
@@ -28,6 +27,7 @@ use crate::{
         proto::peer::BlockchainInfo,
     },
     process_state,
+    retry::Pause,
 };
 use chainpool_agent::{ByteStream, NodeName, NodeState, Observation};
 use chainpool_api::{ChannelEvidence, Evidence, NodeEvidence, Timestamp};
@@ -44,9 +44,6 @@ use tokio::{
 
 /// Time in which a stream to a closed port ends.
 const CLOSE_LIMIT: Duration = Duration::from_millis(300);
-
-/// Time limit of a connection to a chaincode.
-const CONNECT: Duration = Duration::from_secs(1);
 
 /// Answer of a node, with the connection for further queries.
 enum Answer {
@@ -146,7 +143,7 @@ async fn ask(access: &Access, name: &NodeName) -> Result<Answer, CallError> {
                 ports::HTTP
             };
             let dial = timeout(CONNECT, access.nodes.dial(name, port)).await;
-            let late = |_| CallError::Unavailable(format!("no connection within {} s", CONNECT.as_secs()));
+            let late = |_| CallError::TimedOut(format!("no connection within {} s", CONNECT.as_secs()));
             match dial.map_err(late)? {
                 Ok(mut stream) => listens(&mut stream).await,
                 Err(NodesError::Agent(chainpool_agent::Error::Unsupported(_))) => Ok(Answer::Listens),
@@ -159,8 +156,8 @@ async fn ask(access: &Access, name: &NodeName) -> Result<Answer, CallError> {
             Ok(Answer::Orderer(metrics, statuses))
         }
         NodeKind::Ca => {
-            let mut server = Http::connect(access, name, ports::HTTPS).await?;
-            match server.get("/cainfo").await? {
+            let mut server = Control::connect(access, name, ports::HTTPS).await?;
+            match server.http.get("/cainfo").await? {
                 (StatusCode::OK, _) => Ok(Answer::Ca(server.certificate_expiry)),
                 (status, _) => Err(CallError::Unavailable(format!(
                     "the node returned status {status}"

@@ -2,11 +2,13 @@
 
 use crate::{
     InitError,
+    client::call::CallError,
     fabric::{
-        client::{access::Access, call::CallError, endorser::Peer, orderer::newest_config, retry::until},
+        client::{access::Access, endorser::Peer, orderer::newest_config},
         lifecycle::{failures::all, ordering::check_participation},
         prove::prove,
     },
+    retry::until,
 };
 use chainpool_agent::NodeName;
 use futures::future::{join_all, try_join_all};
@@ -61,7 +63,7 @@ async fn has(
 ) -> Result<(), CallError> {
     let peer = match Peer::connect(access, node).await {
         Ok(peer) => peer,
-        Err(CallError::Unavailable(_)) => return Ok(()),
+        Err(e) if e.is_transient() => return Ok(()),
         Err(e) => return Err(e.of(node)),
     };
     until(deadline, || peer.has(channel, height))

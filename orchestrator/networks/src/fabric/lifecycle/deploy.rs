@@ -3,18 +3,13 @@
 
 use crate::{
     InitError,
+    client::call::CallError,
     fabric::{
-        client::{
-            access::Access,
-            call::CallError,
-            endorser::Peer,
-            orderer::newest_config,
-            retry::{until, until_responsive},
-            transaction::submit,
-        },
+        client::{access::Access, endorser::Peer, orderer::newest_config, transaction::submit},
         lifecycle::failures::all,
         model::{Chaincode, Organisation},
     },
+    retry::{until, until_responsive},
 };
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use chainpool_agent::NodeName;

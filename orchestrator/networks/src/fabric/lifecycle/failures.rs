@@ -1,6 +1,6 @@
 //! Failures of a boot action.
 
-use crate::{InitError, fabric::client::call::CallError};
+use crate::{InitError, client::call::CallError};
 
 /// Collects all errors.
 pub(crate) fn all(done: impl IntoIterator<Item = Result<(), CallError>>) -> Result<(), InitError> {

@@ -2,13 +2,12 @@
 
 use crate::{
     InitError,
+    client::call::CallError,
     fabric::{
-        client::{
-            access::Access, call::CallError, endorser::Peer, participation::Participation,
-            retry::until_responsive,
-        },
+        client::{access::Access, endorser::Peer, participation::Participation},
         lifecycle::failures::all,
     },
+    retry::until_responsive,
 };
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use chainpool_agent::NodeName;

@@ -1,13 +1,15 @@
 //! Check that orderers participate in ordering.
 
-use crate::fabric::{
-    client::{
-        access::Access,
-        call::CallError,
-        metrics::{Metrics, OrdererStatus, leader},
+use crate::{
+    client::call::CallError,
+    fabric::{
+        client::{
+            access::Access,
+            metrics::{Metrics, OrdererStatus, leader},
+        },
+        health::messages,
+        parameters::consensus::Consensus,
     },
-    health::messages,
-    parameters::consensus::Consensus,
 };
 use chainpool_agent::NodeName;
 use futures::future::join_all;

@@ -1,6 +1,6 @@
 //! Reason why a channel lacks members.
 
-use crate::fabric::client::call::CallError;
+use crate::client::call::CallError;
 use chainpool_agent::NodeName;
 
 /// Reason why a channel lacks members, and the stalled orderer, if any.

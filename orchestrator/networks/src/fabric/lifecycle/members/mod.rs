@@ -19,12 +19,11 @@ mod step;
 
 use crate::{
     InitError,
+    client::call::CallError,
     fabric::{
         client::{
             access::Access,
-            call::CallError,
             orderer::{broadcast_to, newest_config},
-            retry::until,
         },
         config::{
             consenters::{Consenters, unreadable},
@@ -42,6 +41,7 @@ use crate::{
         model::files,
         proto::{common::Envelope, configtx::ConfigGroup, lossless::Lossless},
     },
+    retry::until,
 };
 use chainpool_agent::NodeName;
 use futures::{StreamExt, stream::FuturesUnordered};
@@ -135,16 +135,12 @@ async fn advance(access: &Access, channel: &str, known: &Known) -> Result<Option
 
 /// Adds the consequence of suspended block cutting for clients.
 fn with_suspension_note(why: CallError) -> CallError {
-    let with_note = |text: String| {
+    why.map(|text| {
         format!(
             "{text}; transactions wait for up to {} s until all orderers participate",
             SUSPENDED_TIMEOUT_MS / 1000
         )
-    };
-    match why {
-        CallError::Unavailable(text) => CallError::Unavailable(with_note(text)),
-        CallError::Refused(text) => CallError::Refused(with_note(text)),
-    }
+    })
 }
 
 /// Submits the update of a step until it is ordered. Each attempt is based on the current configuration,

@@ -1,16 +1,14 @@
 //! Waits for orderers that join a channel.
 
-use crate::fabric::{
-    client::{
-        access::Access,
-        call::CallError,
-        metrics::Metrics,
-        participation::Participation,
-        retry::{Pause, until},
+use crate::{
+    client::call::CallError,
+    fabric::{
+        client::{access::Access, metrics::Metrics, participation::Participation},
+        config::consenters::Consenters,
+        lifecycle::{members::halt::Halt, ordering::check_participation},
+        proto::configtx::ConfigGroup,
     },
-    config::consenters::Consenters,
-    lifecycle::{members::halt::Halt, ordering::check_participation},
-    proto::configtx::ConfigGroup,
+    retry::{Pause, until},
 };
 use chainpool_agent::NodeName;
 use futures::future::select_all;

@@ -1,18 +1,20 @@
 //! Steps from the configuration of a channel to that of the model. Pure.
 
-use crate::fabric::{
+use crate::{
     client::call::CallError,
-    config::{
-        consenters::{Consenters, decode, edit, unreadable},
-        names::{APPLICATION, BATCH_SIZE, BATCH_TIMEOUT, ENDPOINTS, ORDERER},
-        organisation,
-        values::{self, BLOCK_MAX_BYTES, BLOCK_PREFERRED_BYTES},
-    },
-    model::{NetworkModel, Organisation, files::Certificates},
-    proto::{
-        configtx::{ConfigGroup, OrdererAddresses},
-        lossless::Lossless,
-        orderer::{BatchSize, BatchTimeout},
+    fabric::{
+        config::{
+            consenters::{Consenters, decode, edit, unreadable},
+            names::{APPLICATION, BATCH_SIZE, BATCH_TIMEOUT, ENDPOINTS, ORDERER},
+            organisation,
+            values::{self, BLOCK_MAX_BYTES, BLOCK_PREFERRED_BYTES},
+        },
+        model::{NetworkModel, Organisation, files::Certificates},
+        proto::{
+            configtx::{ConfigGroup, OrdererAddresses},
+            lossless::Lossless,
+            orderer::{BatchSize, BatchTimeout},
+        },
     },
 };
 use chainpool_agent::NodeName;

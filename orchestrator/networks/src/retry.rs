@@ -1,11 +1,15 @@
-//! Retries with backoff.
+//! Retries with pauses: the only place of the crate that sleeps.
 
-use crate::fabric::client::call::CallError;
+use crate::client::call::CallError;
 use std::{future::Future, time::Duration};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 const SHORTEST: Duration = Duration::from_millis(15);
 const LONGEST: Duration = Duration::from_millis(200);
+
+/// Bounds of [`rest`].
+const SHORTEST_REST: Duration = Duration::from_millis(25);
+const LONGEST_REST: Duration = Duration::from_millis(300);
 
 /// The pause between two attempts.
 pub(crate) struct Pause(Duration);
@@ -17,29 +21,48 @@ impl Pause {
 
     /// Waits, each time a little longer.
     pub(crate) async fn wait(&mut self) {
-        tokio::time::sleep(self.0).await;
-        self.0 = LONGEST.min(self.0 * 3 / 2);
+        sleep(self.0).await;
+        self.0 = longer(self.0);
     }
 }
 
+fn longer(pause: Duration) -> Duration {
+    LONGEST.min(pause * 3 / 2)
+}
+
+/// Waits after an attempt that took this long. A slow attempt indicates a busy machine, and polling must not
+/// take the time that the ledger needs.
+pub(crate) async fn rest(attempt: Duration) {
+    sleep(rest_after(attempt)).await;
+}
+
+fn rest_after(attempt: Duration) -> Duration {
+    (attempt * 3).clamp(SHORTEST_REST, LONGEST_REST)
+}
+
 /// Retries until success or the deadline; then returns the last error.
-pub(crate) async fn until<T, F>(deadline: Instant, mut attempt: impl FnMut() -> F) -> Result<T, CallError>
+pub(crate) async fn until<T, F>(deadline: Instant, attempt: impl FnMut() -> F) -> Result<T, CallError>
 where
     F: Future<Output = Result<T, CallError>>,
 {
-    let mut pause = Pause::new();
-    loop {
-        match attempt().await {
-            Err(e) if Instant::now() >= deadline => return Err(e),
-            Err(_) => pause.wait().await,
-            done => return done,
-        }
-    }
+    retry(deadline, |_| true, attempt).await
 }
 
 /// Retries while the node is unavailable; a refusal is final.
 pub(crate) async fn until_responsive<T, F>(
     deadline: Instant,
+    attempt: impl FnMut() -> F,
+) -> Result<T, CallError>
+where
+    F: Future<Output = Result<T, CallError>>,
+{
+    retry(deadline, CallError::is_transient, attempt).await
+}
+
+/// Retries until success, a final error or the deadline.
+async fn retry<T, F>(
+    deadline: Instant,
+    may_pass: impl Fn(&CallError) -> bool,
     mut attempt: impl FnMut() -> F,
 ) -> Result<T, CallError>
 where
@@ -48,7 +71,7 @@ where
     let mut pause = Pause::new();
     loop {
         match attempt().await {
-            Err(CallError::Unavailable(_)) if Instant::now() < deadline => pause.wait().await,
+            Err(e) if may_pass(&e) && Instant::now() < deadline => pause.wait().await,
             done => return done,
         }
     }
@@ -87,5 +110,18 @@ mod tests {
         })
         .await;
         assert_eq!(over, Err(CallError::Refused("no".to_owned())));
+    }
+
+    #[test]
+    fn pauses_grow_to_a_limit_and_rests_follow_the_attempt() {
+        let pauses: Vec<Duration> = std::iter::successors(Some(SHORTEST), |pause| Some(longer(*pause)))
+            .take(9)
+            .collect();
+        assert!(pauses.is_sorted());
+        assert_eq!((pauses[0], pauses[8]), (SHORTEST, LONGEST));
+        for (attempt, expected) in [(0, 25), (20, 60), (500, 300)] {
+            let rest = rest_after(Duration::from_millis(attempt));
+            assert_eq!(rest, Duration::from_millis(expected));
+        }
     }
 }
