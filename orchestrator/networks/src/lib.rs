@@ -4,12 +4,14 @@
 //! `bundle` are pure functions. Only `init`, `probe` and `prove` connect to nodes, and only through
 //! [`Nodes`].
 
+mod client;
 mod cometbft;
 mod fabric;
 mod nodes;
 mod parameters;
 mod process_state;
 mod registry;
+mod retry;
 mod saturation;
 mod shell;
 

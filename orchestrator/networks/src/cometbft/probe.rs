@@ -7,9 +7,9 @@ use super::{
     keys::Identity,
     network_model::NetworkModel,
     render::{HEALTH, RPC},
-    rpc::{Blockchain, NetInfo, Rpc, RpcError, Status, Validator, Validators},
+    rpc::{Blockchain, NetInfo, Rpc, Status, Validator, Validators},
 };
-use crate::{Nodes, process_state};
+use crate::{Nodes, client::call::CallError, process_state};
 use chainpool_agent::{NodeName, NodeState, Observation};
 use chainpool_api::{Evidence, NodeEvidence};
 use futures::future::{Either, join_all, select};
@@ -88,17 +88,17 @@ pub(super) async fn probe(nodes: &Nodes, observed: &Observation) -> Evidence {
 
 /// First queries to a node at its client port. If clients have exhausted its connections, the health port
 /// shows whether the node participates.
-async fn ask(nodes: &Nodes, model: &NetworkModel, node: &NodeName) -> Result<Answer, RpcError> {
+async fn ask(nodes: &Nodes, model: &NetworkModel, node: &NodeName) -> Result<Answer, CallError> {
     let mut user_port = Box::pin(ask_at(nodes, model, node, RPC));
     if let Ok(known) = timeout(HEAD_START, &mut user_port).await {
         return known;
     }
     let health_port = Box::pin(timeout(FALLBACK_ANSWER, ask_at(nodes, model, node, HEALTH)));
     let (late, health_port) = match select(user_port, health_port).await {
-        Either::Left((Err(RpcError::TimedOut(late)), health_port)) => (late, health_port.await),
+        Either::Left((Err(CallError::TimedOut(late)), health_port)) => (late, health_port.await),
         Either::Left((known, _)) => return known,
         Either::Right((health_port, user_port)) => match user_port.await {
-            Err(RpcError::TimedOut(late)) => (late, health_port),
+            Err(CallError::TimedOut(late)) => (late, health_port),
             known => return known,
         },
     };
@@ -107,7 +107,7 @@ async fn ask(nodes: &Nodes, model: &NetworkModel, node: &NodeName) -> Result<Ans
             closed: Some(late),
             ..answer
         }),
-        Ok(Err(_)) | Err(_) => Err(RpcError::TimedOut(late)),
+        Ok(Err(_)) | Err(_) => Err(CallError::TimedOut(late)),
     }
 }
 
@@ -118,7 +118,7 @@ async fn ask_at(
     model: &NetworkModel,
     node: &NodeName,
     port: &str,
-) -> Result<Answer, RpcError> {
+) -> Result<Answer, CallError> {
     let mut rpc = Rpc::connect(nodes, node, port).await?;
     let status: Status = rpc.get("/status").await?;
     let (id, network) = (&status.node_info.id, &status.node_info.network);
@@ -127,7 +127,7 @@ async fn ask_at(
         .get(node)
         .map_or("", |identity| &identity.node_id);
     if *network != model.chain_id || id != expected {
-        return Err(RpcError::Unavailable(format!(
+        return Err(CallError::Unavailable(format!(
             "the port belongs to node {id} of ledger {network}"
         )));
     }
@@ -165,11 +165,12 @@ async fn compare(
     let with_blocks = answers
         .iter_mut()
         .filter(|(_, answer)| answer.status.sync_info.latest_block_height > 0);
-    let found: Vec<(NodeName, Result<Blockchain, RpcError>)> = join_all(with_blocks.map(|(name, answer)| {
-        let path = &path;
-        async move { (name.clone(), answer.rpc.get(path).await) }
-    }))
-    .await;
+    let found: Vec<(NodeName, Result<Blockchain, CallError>)> =
+        join_all(with_blocks.map(|(name, answer)| {
+            let path = &path;
+            async move { (name.clone(), answer.rpc.get(path).await) }
+        }))
+        .await;
 
     let mut seen = BTreeSet::new();
     let mut compared = 0;
@@ -239,7 +240,7 @@ async fn power(
 }
 
 /// All validators of the ledger.
-async fn validators(rpc: &mut Rpc) -> Result<Vec<Validator>, RpcError> {
+async fn validators(rpc: &mut Rpc) -> Result<Vec<Validator>, CallError> {
     let mut all = Vec::new();
     for page in 1..=MAX_PAGES {
         let Validators { validators, total } = rpc

@@ -6,20 +6,15 @@
 use super::{
     network_model::NetworkModel,
     render::RPC,
-    rpc::{Broadcast, Committed, Query, Rpc, RpcError},
+    rpc::{Broadcast, Committed, Query, Rpc},
 };
-use crate::{Nodes, ProveError};
+use crate::{Nodes, ProveError, client::call::CallError, retry::rest};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use chainpool_agent::NodeName;
 use chainpool_api::{Proof, Timestamp};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
-
-/// Time between two queries.
-const POLL_INTERVAL: Duration = Duration::from_millis(25);
-/// Time between two queries of slow nodes.
-const MAX_POLL_INTERVAL: Duration = Duration::from_millis(300);
 
 /// A transaction of the proof.
 struct Probe {
@@ -54,7 +49,7 @@ pub(super) async fn prove(nodes: &Nodes) -> Result<Proof, ProveError> {
         for writer in writers(&model) {
             let accepted = timeout_at(deadline, write(nodes, writer, &probe)).await;
             if let Err(e) = accepted
-                .unwrap_or_else(|_| Err(RpcError::TimedOut("no response before the deadline".to_owned())))
+                .unwrap_or_else(|_| Err(CallError::TimedOut("no response before the deadline".to_owned())))
             {
                 last = format!("{writer} did not accept the transaction: {e}");
                 continue;
@@ -73,7 +68,7 @@ pub(super) async fn prove(nodes: &Nodes) -> Result<Proof, ProveError> {
                 }
             }
         }
-        tokio::time::sleep(POLL_INTERVAL).await;
+        rest(Duration::ZERO).await;
     }
     Err(ProveError(last))
 }
@@ -97,7 +92,7 @@ fn readers<'a>(model: &'a NetworkModel, writer: &'a NodeName) -> Vec<&'a NodeNam
 }
 
 /// Submits the transaction to a node. Idempotent.
-async fn write(nodes: &Nodes, writer: &NodeName, probe: &Probe) -> Result<(), RpcError> {
+async fn write(nodes: &Nodes, writer: &NodeName, probe: &Probe) -> Result<(), CallError> {
     let Probe { key, value, hash: _ } = probe;
     let mut rpc = Rpc::connect(nodes, writer, RPC).await?;
     match rpc
@@ -105,8 +100,8 @@ async fn write(nodes: &Nodes, writer: &NodeName, probe: &Probe) -> Result<(), Rp
         .await
     {
         Ok(Broadcast { code: 0, log: _ }) => Ok(()),
-        Ok(Broadcast { code, log }) => Err(RpcError::Refused(format!("code {code} {log}"))),
-        Err(RpcError::Refused(why)) if why.contains("tx already exists in cache") => Ok(()),
+        Ok(Broadcast { code, log }) => Err(CallError::Refused(format!("code {code} {log}"))),
+        Err(CallError::Refused(why)) if why.contains("tx already exists in cache") => Ok(()),
         Err(e) => Err(e),
     }
 }
@@ -127,8 +122,7 @@ async fn read<'a>(
                 Ok(height) => return (name, height),
                 Err(e) => *why = format!("{name}: {e}"),
             }
-            // Slow answers indicate a busy machine; polling must not take the time that the ledger needs.
-            tokio::time::sleep(POLL_INTERVAL.max(asked.elapsed() * 3).min(MAX_POLL_INTERVAL)).await;
+            rest(asked.elapsed()).await;
         }
     }
 }
@@ -139,23 +133,23 @@ async fn read_once(
     reader: &NodeName,
     open: &mut Option<Rpc>,
     probe: &Probe,
-) -> Result<u64, RpcError> {
+) -> Result<u64, CallError> {
     let mut rpc = match open.take() {
         Some(rpc) => rpc,
         None => Rpc::connect(nodes, reader, RPC).await?,
     };
     let found = query(&mut rpc, probe).await;
-    if !matches!(found, Err(RpcError::Unavailable(_) | RpcError::TimedOut(_))) {
+    if !found.as_ref().is_err_and(CallError::is_transient) {
         *open = Some(rpc);
     }
     found
 }
 
 /// Height of the transaction's block, if the application has its value too.
-async fn query(rpc: &mut Rpc, probe: &Probe) -> Result<u64, RpcError> {
+async fn query(rpc: &mut Rpc, probe: &Probe) -> Result<u64, CallError> {
     let Committed { height, tx_result } = rpc.get(&format!("/tx?hash=0x{}", probe.hash)).await?;
     if tx_result.code != 0 {
-        return Err(RpcError::Refused(format!(
+        return Err(CallError::Refused(format!(
             "the application rejected it with code {} {}",
             tx_result.code, tx_result.log
         )));
@@ -163,7 +157,7 @@ async fn query(rpc: &mut Rpc, probe: &Probe) -> Result<u64, RpcError> {
     let Query { response } = rpc.get(&format!("/abci_query?data=%22{}%22", probe.key)).await?;
     match response.value {
         Some(value) if value == BASE64.encode(&probe.value) => Ok(height),
-        other => Err(RpcError::Refused(format!(
+        other => Err(CallError::Refused(format!(
             "the block has the transaction, the application has {other:?}"
         ))),
     }

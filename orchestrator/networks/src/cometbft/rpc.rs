@@ -2,112 +2,34 @@
 //!
 //! Formats of `CometBFT` 0.38: `rpc/core`, `rpc/jsonrpc/types`. 64-bit integers are strings.
 
-use crate::Nodes;
-use bytes::Bytes;
+use crate::{
+    Nodes,
+    client::{
+        call::{CallError, connected},
+        http::Http,
+    },
+};
 use chainpool_agent::NodeName;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use serde::{Deserialize, de::DeserializeOwned};
-use std::time::Duration;
-use tokio::{task::AbortHandle, time::timeout};
-
-/// Time limit of a connection.
-const CONNECT: Duration = Duration::from_secs(1);
-/// Time limit of a response.
-const ANSWER: Duration = Duration::from_secs(2);
-/// Largest accepted response; users determine the ledger's content.
-const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
-
-/// A failed call.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum RpcError {
-    /// No connection or response in time.
-    #[error("{0}")]
-    TimedOut(String),
-    /// The node is unreachable, or another process answers.
-    #[error("{0}")]
-    Unavailable(String),
-    /// The node refused the call.
-    #[error("{0}")]
-    Refused(String),
-}
 
 /// A connection to one node. Dropping it closes the connection.
-pub(super) struct Rpc {
-    sender: SendRequest<Empty<Bytes>>,
-    host: String,
-    driver: AbortHandle,
-}
-
-impl Drop for Rpc {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
-}
+pub(super) struct Rpc(Http);
 
 impl Rpc {
     /// Connects to a port of a node.
-    pub(super) async fn connect(nodes: &Nodes, node: &NodeName, port: &str) -> Result<Self, RpcError> {
+    pub(super) async fn connect(nodes: &Nodes, node: &NodeName, port: &str) -> Result<Self, CallError> {
         let connect = async {
-            let stream = nodes
-                .dial(node, port)
-                .await
-                .map_err(|e| RpcError::Unavailable(e.to_string()))?;
-            http1::handshake(TokioIo::new(stream))
-                .await
-                .map_err(|e| unavailable(&e))
+            let stream = nodes.dial(node, port).await;
+            Http::start(stream.map_err(|e| CallError::Unavailable(e.to_string()))?, node).await
         };
-        let (sender, connection) = timeout(CONNECT, connect)
-            .await
-            .map_err(|_| timed_out("no connection", CONNECT))??;
-        // A connection error also fails the pending request, which reports it.
-        let driver = tokio::spawn(async move { drop(connection.await) }).abort_handle();
-        Ok(Self {
-            sender,
-            host: node.to_string(),
-            driver,
-        })
+        connected(connect).await.map(Self)
     }
 
-    /// Sends a GET request for a path with its query, such as `/status`.
-    pub(super) async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, RpcError> {
-        let answer = timeout(ANSWER, self.fetch(path))
-            .await
-            .map_err(|_| timed_out("no response", ANSWER))??;
-        read(&answer)
+    /// Sends a GET request for a path with its query, such as `/status`. An error has a body too.
+    pub(super) async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, CallError> {
+        let (_, body) = self.0.get(path).await?;
+        read(&body)
     }
-
-    async fn fetch(&mut self, path: &str) -> Result<Bytes, RpcError> {
-        let request = http::Request::get(path)
-            .header(http::header::HOST, &self.host)
-            .body(Empty::new());
-        let request = request.map_err(|e| RpcError::Refused(format!("{path}: {e}")))?;
-        self.sender.ready().await.map_err(|e| unavailable(&e))?;
-        let response = self
-            .sender
-            .send_request(request)
-            .await
-            .map_err(|e| unavailable(&e))?;
-        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES)
-            .collect()
-            .await;
-        Ok(body
-            .map_err(|e| RpcError::Unavailable(format!("the response was cut off: {e}")))?
-            .to_bytes())
-    }
-}
-
-fn timed_out(what: &str, limit: Duration) -> RpcError {
-    RpcError::TimedOut(format!("{what} within {} s", limit.as_secs()))
-}
-
-/// A connection error with its cause; hyper's own text alone is often not informative.
-fn unavailable(error: &hyper::Error) -> RpcError {
-    let cause = std::error::Error::source(error)
-        .map(|cause| format!(": {cause}"))
-        .unwrap_or_default();
-    RpcError::Unavailable(format!("{error}{cause}"))
 }
 
 /// A result or an error.
@@ -125,14 +47,14 @@ struct Refusal {
 }
 
 /// Parses a response.
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, RpcError> {
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, CallError> {
     let envelope: Envelope<T> = serde_json::from_slice(body)
-        .map_err(|e| RpcError::Unavailable(format!("not a CometBFT response: {e}")))?;
+        .map_err(|e| CallError::Unavailable(format!("not a CometBFT response: {e}")))?;
     match (envelope.error, envelope.result) {
-        (Some(Refusal { message, data }), _) if data.is_empty() => Err(RpcError::Refused(message)),
-        (Some(Refusal { message, data }), _) => Err(RpcError::Refused(format!("{message}: {data}"))),
+        (Some(Refusal { message, data }), _) if data.is_empty() => Err(CallError::Refused(message)),
+        (Some(Refusal { message, data }), _) => Err(CallError::Refused(format!("{message}: {data}"))),
         (None, Some(result)) => Ok(result),
-        (None, None) => Err(RpcError::Unavailable(
+        (None, None) => Err(CallError::Unavailable(
             "not a CometBFT response: neither result nor error".to_owned(),
         )),
     }

@@ -63,7 +63,7 @@ fn a_block_has_two_hashes_to_compare() {
 fn a_missing_height_is_refused_with_the_reason() {
     let refused: Result<Blockchain, _> = recorded!("blockchain_too_high");
     let why = "Internal error: min height 999 can't be greater than max height 3";
-    assert_eq!(refused.expect_err("refused"), RpcError::Refused(why.to_owned()));
+    assert_eq!(refused.expect_err("refused"), CallError::Refused(why.to_owned()));
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn a_transaction_is_accepted_or_refused() {
     let again: Result<Broadcast, _> = recorded!("broadcast_again");
     assert_eq!(
         again.expect_err("refused"),
-        RpcError::Refused("Internal error: tx already exists in cache".to_owned())
+        CallError::Refused("Internal error: tx already exists in cache".to_owned())
     );
 }
 
@@ -82,7 +82,7 @@ fn a_committed_transaction_has_its_height() {
     let committed: Committed = recorded!("tx").expect("readable");
     assert_eq!((committed.height, committed.tx_result.code), (2, 0));
     let missing: Result<Committed, _> = recorded!("tx_not_found");
-    assert!(matches!(missing, Err(RpcError::Refused(why)) if why.ends_with("not found")));
+    assert!(matches!(missing, Err(CallError::Refused(why)) if why.ends_with("not found")));
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn invalid_responses_count_as_unavailable() {
     ] {
         let answer: Result<NetInfo, _> = read(body.as_bytes());
         assert!(
-            matches!(answer, Err(RpcError::Unavailable(_))),
+            matches!(answer, Err(CallError::Unavailable(_))),
             "{body}: {answer:?}"
         );
     }

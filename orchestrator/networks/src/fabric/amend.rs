@@ -4,18 +4,20 @@
 //! Channels add members by configuration updates, which the boot's actions submit; genesis blocks never
 //! change.
 
-use super::{
-    ca::{self, Server},
-    certificates::CertificateIssuer,
-    consensus::Consensus,
-    database,
-    network_model::{self, NetworkModel},
-    organisation::{Member, Organisations},
-    parameters::{Chaincode, Parameters},
-    render::{self, COMMIT, DEPLOY, JOIN, MEMBERS},
-    tls,
+use crate::{
+    Amendment, ParameterErrors, PreviousChange, Seed,
+    fabric::{
+        crypto::{certificates::CertificateIssuer, tls},
+        model::{
+            self, NetworkModel,
+            actions::{COMMIT, DEPLOY, JOIN, MEMBERS},
+            names,
+        },
+        organisations::{Organisations, member::Member, server::Server},
+        parameters::{Parameters, chaincode::Chaincode, consensus::Consensus},
+        render::{self, ca, chaincode, database, node},
+    },
 };
-use crate::{Amendment, ParameterErrors, PreviousChange, Seed};
 use chainpool_agent::{Boot, ClusterSpec, NodeName, NodeSpec, SpecHash};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const RECREATE: &str = "create another cluster";
 
 /// Changes a spec.
-pub(super) fn amend(
+pub(crate) fn amend(
     spec: &ClusterSpec,
     change: &Amendment,
     parameters: &Parameters,
@@ -213,21 +215,21 @@ fn member_nodes(
         .flat_map(|keyed| keyed.members.iter().map(move |member| (keyed, member)));
     let control_ca = &organisations.control_ca.certificate;
     let node = |(keyed, member): (_, &Member)| match spec.node(&member.name) {
-        None => render::node(parameters, request, keyed, member, control_ca),
-        Some(node) if *renew => render::recertified(&render::published(node, request), member),
-        Some(node) => render::published(node, request),
+        None => node::node(parameters, request, keyed, member, control_ca),
+        Some(node) if *renew => node::recertified(&node::published(node, request), member),
+        Some(node) => node::published(node, request),
     };
     let server = |(keyed, server): (_, &Server)| match spec.node(&server.name) {
         None => ca::node(parameters, request, keyed, server),
-        Some(node) if *renew => ca::recertified(&render::published(node, request), parameters, server),
-        Some(node) => render::published(node, request),
+        Some(node) if *renew => ca::recertified(&node::published(node, request), parameters, server),
+        Some(node) => node::published(node, request),
     };
     let new: BTreeMap<NodeName, NodeSpec> = organisations
         .databases()
         .map(|(member, password)| database::node(request, member, password))
         .map(|node| (node.name.clone(), node))
         .collect();
-    let databases = database::names(parameters)
+    let databases = names::databases(parameters)
         .into_iter()
         .filter_map(|(name, _)| spec.node(&name).or_else(|| new.get(&name)).cloned());
     let databases: Vec<NodeSpec> = databases.collect();
@@ -245,7 +247,7 @@ fn chaincodes(
     old: &NetworkModel,
     parameters: &Parameters,
     change: &Amendment,
-) -> (Vec<NodeSpec>, Vec<network_model::Chaincode>) {
+) -> (Vec<NodeSpec>, Vec<model::Chaincode>) {
     let request = &change.request;
     let is_completed = change.previous == PreviousChange::Completed;
     let present = old.parameters.chaincodes();
@@ -257,7 +259,7 @@ fn chaincodes(
             .find(|known| known.name == chaincode.name)
             .cloned();
         let known = known.map_or_else(
-            || render::packaged(&chaincode),
+            || chaincode::packaged(&chaincode),
             |known| known.in_version(&chaincode.version, is_completed),
         );
         let node = match spec.node(&known.node) {
@@ -267,7 +269,7 @@ fn chaincodes(
                 hash: SpecHash(String::new()),
                 ..node.clone()
             },
-            None => render::chaincode_node(request, &chaincode, &known),
+            None => chaincode::chaincode_node(request, &chaincode, &known),
         };
         (node, known)
     };

@@ -3,8 +3,9 @@
 use super::*;
 use crate::fabric::{
     fixture::{self, NOW, changed, changed_after, request_at},
+    organisations::member,
+    parameters::version::Version,
     proto::common::Block,
-    version::Version,
 };
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use chainpool_agent::NodeName;
@@ -95,7 +96,7 @@ fn certificate_field(folder: &Path, certificate: &str, what: &str) -> String {
 
 /// The certificates of a node: enrolment, TLS.
 fn certificates(spec: &ClusterSpec, name: &str) -> [String; 2] {
-    let member = render::member(node(spec, name)).expect("its files");
+    let member = member::load(node(spec, name)).expect("its files");
     [member.enrolment.certificate, member.tls.certificate]
 }
 
@@ -235,14 +236,14 @@ fn a_chaincode_is_upgraded_on_its_node() {
     assert_eq!(node(&image, "cc-basic").env, node(&old, "cc-basic").env);
 
     let version = changed(&old, &with("basic:2.0=example/basic:1"), false).unwrap();
-    let second = || super::network_model::Chaincode {
+    let second = || model::Chaincode {
         version: "2.0".to_owned(),
         earlier: vec!["1.0".to_owned()],
         ..known(&old)
     };
     assert_eq!(
         known(&version),
-        super::network_model::Chaincode {
+        model::Chaincode {
             overrides: true,
             ..second()
         }

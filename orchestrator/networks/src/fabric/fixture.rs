@@ -1,29 +1,35 @@
 //! Rendered and changed networks for tests.
 
-use super::{amend::amend, parameters::Parameters, render};
-use crate::{Amendment, ParameterErrors, PreviousChange, PublicEndpoints, RenderRequest, Seed};
+use crate::{
+    Amendment, ParameterErrors, PreviousChange, PublicEndpoints, RenderRequest, Seed,
+    fabric::{
+        amend::amend,
+        parameters::Parameters,
+        render::{self, requirements},
+    },
+};
 use chainpool_agent::{ClusterSpec, LogConfig, NetworkSpec};
 use chainpool_api::{LogLevel, Timestamp};
 use serde_json::json;
 use std::collections::BTreeMap;
 
 /// Times of the first render and of changes, in seconds.
-pub(super) const THEN: i64 = 1_795_000_000;
-pub(super) const NOW: i64 = THEN + 100 * 86_400;
+pub(crate) const THEN: i64 = 1_795_000_000;
+pub(crate) const NOW: i64 = THEN + 100 * 86_400;
 
 /// A render request.
-pub(super) fn request(parameters: &Parameters) -> RenderRequest {
+pub(crate) fn request(parameters: &Parameters) -> RenderRequest {
     request_at(parameters, THEN)
 }
 
 /// A render request at another time.
-pub(super) fn request_at(parameters: &Parameters, seconds: i64) -> RenderRequest {
+pub(crate) fn request_at(parameters: &Parameters, seconds: i64) -> RenderRequest {
     RenderRequest {
         parameters: json!(parameters),
         chain_id: "cp-0123456789ab-1".to_owned(),
         genesis_at: Timestamp(seconds * 1000 + 123),
         network: NetworkSpec { subnet: None },
-        ports: render::requirements(parameters)
+        ports: requirements::requirements(parameters)
             .ports
             .into_iter()
             .zip(20000..)
@@ -40,12 +46,12 @@ pub(super) fn request_at(parameters: &Parameters, seconds: i64) -> RenderRequest
 }
 
 /// A network rendered with a seed.
-pub(super) fn rendered(parameters: &Parameters, seed: u8) -> ClusterSpec {
+pub(crate) fn rendered(parameters: &Parameters, seed: u8) -> ClusterSpec {
     render::render(parameters, &request(parameters), &Seed::new([seed; 32]))
 }
 
 /// Changes parameters or renews certificates. Nodes keep their ports.
-pub(super) fn changed(
+pub(crate) fn changed(
     spec: &ClusterSpec,
     parameters: &Parameters,
     renew: bool,
@@ -54,7 +60,7 @@ pub(super) fn changed(
 }
 
 /// Changes a network after a previous change.
-pub(super) fn changed_after(
+pub(crate) fn changed_after(
     spec: &ClusterSpec,
     parameters: &Parameters,
     renew: bool,

@@ -1,53 +1,21 @@
 //! Hyperledger Fabric: organisations with peers; ordering by Raft or BFT.
 
-mod access;
 mod amend;
-mod bft;
 mod bundle;
-mod ca;
-mod certificates;
-mod chaincode;
-mod channel_membership;
-mod commit;
-mod configupdate;
-mod connect;
-mod consensus;
-mod consenters;
-mod database;
-mod deliver;
-mod deploy;
-mod discovery;
-mod duration;
-mod endorser;
-mod envelope;
+mod client;
+mod config;
+mod crypto;
 #[cfg(test)]
 mod fixture;
 mod genesis;
 mod health;
-mod identity;
-mod init;
-mod keys;
-mod ledger;
 mod lifecycle;
-mod messages;
-mod metrics;
-mod msp;
-mod network_model;
-mod orderer;
-mod organisation;
+mod model;
+mod organisations;
 mod parameters;
-mod participation;
-mod probe;
 mod proto;
 mod prove;
 mod render;
-mod retry;
-mod stall;
-mod tls;
-mod transaction;
-mod verdict;
-mod version;
-mod yaml;
 
 use crate::{
     Amendment, BundleParts, History, InitError, NetworkType, Nodes, ParameterErrors, ProveError,
@@ -73,15 +41,15 @@ impl NetworkType for Fabric {
                 .to_owned(),
             version: "2.5".to_owned(),
             consensus: "raft".to_owned(),
-            parameters: parameters::parameters(),
-            presets: parameters::presets(),
+            parameters: parameters::describe::parameters(),
+            presets: parameters::describe::presets(),
             certificates: true,
-            images: render::images(),
+            images: render::images::images(),
         }
     }
 
     fn validate(&self, preset: &str, given: &Map<String, Value>) -> Result<Value, ParameterErrors> {
-        parameters::validate(preset, given)
+        parameters::validate::validate(preset, given)
     }
 
     fn software_line(&self, parameters: &Value) -> SoftwareLine {
@@ -95,7 +63,7 @@ impl NetworkType for Fabric {
     }
 
     fn requirements(&self, parameters: &Value) -> Requirements {
-        render::requirements(&validated(parameters))
+        render::requirements::requirements(&validated(parameters))
     }
 
     fn render(&self, request: &RenderRequest, seed: &Seed) -> ClusterSpec {
@@ -112,11 +80,11 @@ impl NetworkType for Fabric {
     }
 
     async fn init(&self, nodes: &Nodes, action: &str) -> Result<(), InitError> {
-        init::init(nodes, action).await
+        lifecycle::init(nodes, action).await
     }
 
     async fn probe(&self, nodes: &Nodes, observed: &Observation) -> api::Evidence {
-        probe::probe(nodes, observed).await
+        health::probe::probe(nodes, observed).await
     }
 
     fn progress(&self, evidence: &api::Evidence) -> Option<api::Progress> {
@@ -135,19 +103,19 @@ impl NetworkType for Fabric {
         policy: &HealthPolicy,
         now: api::Timestamp,
     ) -> Verdict {
-        verdict::verdict(&validated(parameters), evidence, history, &policy.fabric, now)
+        health::verdict::verdict(&validated(parameters), evidence, history, &policy.fabric, now)
     }
 
     fn loses_ledger(&self, spec: &ClusterSpec, lost: &BTreeSet<NodeName>) -> bool {
         // Remaining orderers have the blocks. Orderers that an amendment adds have none yet.
-        let orderers = network_model::NetworkModel::read(spec)
+        let orderers = model::NetworkModel::read(spec)
             .map(|model| model.ordering.nodes)
             .unwrap_or_default();
         !orderers.is_empty() && orderers.iter().all(|node| lost.contains(node))
     }
 
     fn ledger_regression(&self, _: &Value, evidence: &api::Evidence, history: &History) -> Option<String> {
-        verdict::ledger_regression(evidence, history)
+        health::verdict::ledger_regression(evidence, history)
     }
 
     async fn prove(&self, nodes: &Nodes) -> Result<api::Proof, ProveError> {

@@ -4,24 +4,34 @@
 //! The change is minimal: 1 ms more batch timeout. It needs no chaincode. If there are chaincodes, all peers
 //! must have discovered their endorsers by then.
 
-use super::{
-    access::Access,
-    configupdate,
-    connect::{CallError, within},
-    deliver::{Blocks, Seek, Service},
-    discovery, duration,
-    endorser::Peer,
-    genesis::{BATCH_TIMEOUT, ORDERER},
-    network_model::Organisation,
-    orderer::{ChannelConfig, Orderer, configuration},
-    proto::{
-        common::{ChannelHeader, Envelope, Payload},
-        configtx::{Config, ConfigEnvelope, ConfigGroup, ConfigValue},
-        orderer::BatchTimeout,
+use crate::{
+    Nodes, ProveError,
+    client::call::{CallError, within},
+    fabric::{
+        client::{
+            access::Access,
+            deliver::{Blocks, Seek, Service},
+            discovery,
+            endorser::Peer,
+            orderer::{ChannelConfig, Orderer},
+        },
+        config::{
+            block::configuration,
+            consenters::edit,
+            duration,
+            names::{BATCH_TIMEOUT, ORDERER},
+            update,
+        },
+        model::Organisation,
+        proto::{
+            common::{ChannelHeader, Envelope, Payload},
+            configtx::{Config, ConfigEnvelope, ConfigGroup, ConfigValue},
+            lossless::Lossless,
+            orderer::BatchTimeout,
+        },
     },
     retry::Pause,
 };
-use crate::{Nodes, ProveError};
 use chainpool_agent::NodeName;
 use chainpool_api::{Proof, Timestamp};
 use futures::future::try_join_all;
@@ -32,7 +42,7 @@ use tokio::time::{Instant, timeout_at};
 const STEP: Duration = Duration::from_millis(1);
 
 /// Proves that the network commits; returns the proof of the first channel.
-pub(super) async fn prove(nodes: &Nodes) -> Result<Proof, ProveError> {
+pub(crate) async fn prove(nodes: &Nodes) -> Result<Proof, ProveError> {
     let access = Access::new(nodes).map_err(|e| ProveError(e.to_string()))?;
     let deadline = Instant::now() + access.policy().proof_timeout + access.config_update_delay();
     let channels = access
@@ -78,8 +88,8 @@ async fn attempt(access: &Access, channel: &str, node: &NodeName) -> Result<Proo
         let configured = orderer.config(&admin, channel).await?;
         let (after, value) = raised(&configured.config)?;
         let before = configured.config.channel_group.clone().unwrap_or_default();
-        let envelope = configupdate::update(channel, &before, &after)
-            .and_then(|update| configupdate::signed(&update, &[&admin]));
+        let envelope =
+            update::update(channel, &before, &after).and_then(|update| update::signed(&update, &[&admin]));
         let envelope = envelope
             .ok_or_else(|| CallError::Refused("the channel configuration cannot be changed".to_owned()))?;
         orderer.broadcast_with_quorum(access, &envelope).await?;
@@ -113,33 +123,26 @@ async fn attempt(access: &Access, channel: &str, node: &NodeName) -> Result<Proo
 }
 
 /// Raises the batch timeout by 1 ms; returns the configuration and the new value.
-fn raised(config: &Config) -> Result<(ConfigGroup, String), CallError> {
+fn raised(config: &Config) -> Result<(Lossless<ConfigGroup>, String), CallError> {
     let unreadable = || {
         CallError::Refused(format!(
             "the channel configuration has no readable {BATCH_TIMEOUT}"
         ))
     };
     let mut group = config.channel_group.clone().ok_or_else(unreadable)?;
-    let entry = group
-        .groups
-        .get_mut(ORDERER)
-        .and_then(|orderer| orderer.values.get_mut(BATCH_TIMEOUT))
-        .ok_or_else(unreadable)?;
-    let present = timeout(entry)
+    let orderer = group.groups.get_mut(ORDERER).ok_or_else(unreadable)?;
+    let present = orderer
+        .values
+        .get(BATCH_TIMEOUT)
+        .and_then(timeout)
         .and_then(|timeout| duration::read(&timeout))
         .ok_or_else(unreadable)?;
     let timeout = duration::write(present + STEP);
-    *entry = ConfigValue {
-        value: BatchTimeout {
-            timeout: timeout.clone(),
-        }
-        .encode_to_vec(),
-        ..entry.clone()
-    };
+    edit::<BatchTimeout>(orderer, BATCH_TIMEOUT, |value| value.timeout.clone_from(&timeout))?;
     Ok((group, timeout))
 }
 
-fn timeout(entry: &ConfigValue) -> Option<String> {
+fn timeout(entry: &Lossless<ConfigValue>) -> Option<String> {
     Some(BatchTimeout::decode(&entry.value[..]).ok()?.timeout)
 }
 
@@ -234,6 +237,7 @@ fn transaction(envelope: &Envelope) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fabric::proto::lossless::tests::{mark, unknown_field};
 
     fn config(timeout: &str) -> Config {
         let value = BatchTimeout {
@@ -246,15 +250,18 @@ mod tests {
             mod_policy: "Admins".to_owned(),
         };
         let orderer = ConfigGroup {
-            values: [(BATCH_TIMEOUT.to_owned(), value)].into(),
+            values: [(BATCH_TIMEOUT.to_owned(), value.into())].into(),
             ..ConfigGroup::default()
         };
         Config {
             sequence: 1,
-            channel_group: Some(ConfigGroup {
-                groups: [(ORDERER.to_owned(), orderer)].into(),
-                ..ConfigGroup::default()
-            }),
+            channel_group: Some(
+                ConfigGroup {
+                    groups: [(ORDERER.to_owned(), orderer.into())].into(),
+                    ..ConfigGroup::default()
+                }
+                .into(),
+            ),
         }
     }
 
@@ -265,11 +272,29 @@ mod tests {
         assert_eq!(value, "2001ms");
         assert_eq!(Some(&after), config("2001ms").channel_group.as_ref());
         let update =
-            configupdate::update("ch1", &before.channel_group.expect("it is set"), &after).expect("a change");
+            update::update("ch1", &before.channel_group.expect("it is set"), &after).expect("a change");
         assert_eq!(
             update.write_set.expect("it is set").groups[ORDERER].values[BATCH_TIMEOUT].version,
             5
         );
+    }
+
+    #[test]
+    fn unknown_fields_of_the_batch_timeout_stay() {
+        let mut before = config("2s");
+        let group = before.channel_group.as_mut().expect("it is set");
+        let orderer = group.groups.get_mut(ORDERER).expect("it is there");
+        let value = orderer.values.get_mut(BATCH_TIMEOUT).expect("it is there");
+        value.value.extend(unknown_field());
+        mark(value);
+        let unknown = value.unknown().to_vec();
+        let (after, _) = raised(&before).expect("it can be read");
+        let value = &after.groups[ORDERER].values[BATCH_TIMEOUT];
+        let expected = BatchTimeout {
+            timeout: "2001ms".to_owned(),
+        };
+        assert_eq!(value.value, [expected.encode_to_vec(), unknown_field()].concat());
+        assert_eq!(value.unknown(), unknown);
     }
 
     #[test]

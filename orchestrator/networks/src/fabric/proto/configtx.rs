@@ -1,6 +1,7 @@
 //! `common/configtx.proto`, `common/configuration.proto`, `peer/configuration.proto`: the configuration of a
 //! channel.
 
+use super::lossless::Lossless;
 use prost::Message;
 use std::collections::BTreeMap;
 
@@ -17,7 +18,7 @@ pub(crate) struct Config {
     #[prost(uint64, tag = "1")]
     pub(crate) sequence: u64,
     #[prost(message, optional, tag = "2")]
-    pub(crate) channel_group: Option<ConfigGroup>,
+    pub(crate) channel_group: Option<Lossless<ConfigGroup>>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -25,11 +26,11 @@ pub(crate) struct ConfigGroup {
     #[prost(uint64, tag = "1")]
     pub(crate) version: u64,
     #[prost(btree_map = "string, message", tag = "2")]
-    pub(crate) groups: BTreeMap<String, ConfigGroup>,
+    pub(crate) groups: BTreeMap<String, Lossless<ConfigGroup>>,
     #[prost(btree_map = "string, message", tag = "3")]
-    pub(crate) values: BTreeMap<String, ConfigValue>,
+    pub(crate) values: BTreeMap<String, Lossless<ConfigValue>>,
     #[prost(btree_map = "string, message", tag = "4")]
-    pub(crate) policies: BTreeMap<String, ConfigPolicy>,
+    pub(crate) policies: BTreeMap<String, Lossless<ConfigPolicy>>,
     #[prost(string, tag = "5")]
     pub(crate) mod_policy: String,
 }
@@ -49,7 +50,7 @@ pub(crate) struct ConfigPolicy {
     #[prost(uint64, tag = "1")]
     pub(crate) version: u64,
     #[prost(message, optional, tag = "2")]
-    pub(crate) policy: Option<super::common::Policy>,
+    pub(crate) policy: Option<Lossless<super::common::Policy>>,
     #[prost(string, tag = "3")]
     pub(crate) mod_policy: String,
 }
@@ -59,9 +60,9 @@ pub(crate) struct ConfigUpdate {
     #[prost(string, tag = "1")]
     pub(crate) channel_id: String,
     #[prost(message, optional, tag = "2")]
-    pub(crate) read_set: Option<ConfigGroup>,
+    pub(crate) read_set: Option<Lossless<ConfigGroup>>,
     #[prost(message, optional, tag = "3")]
-    pub(crate) write_set: Option<ConfigGroup>,
+    pub(crate) write_set: Option<Lossless<ConfigGroup>>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -102,7 +103,7 @@ pub(crate) struct OrdererAddresses {
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct Orderers {
     #[prost(message, repeated, tag = "1")]
-    pub(crate) consenter_mapping: Vec<Consenter>,
+    pub(crate) consenter_mapping: Vec<Lossless<Consenter>>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]

@@ -1,6 +1,7 @@
 //! `orderer/configuration.proto`, `orderer/etcdraft/configuration.proto`,
 //! `orderer/smartbft/configuration.proto`: ordering configuration of a channel.
 
+use super::lossless::Lossless;
 use prost::{Enumeration, Message};
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -40,9 +41,9 @@ pub(crate) struct ChannelRestrictions {
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct RaftMetadata {
     #[prost(message, repeated, tag = "1")]
-    pub(crate) consenters: Vec<RaftConsenter>,
+    pub(crate) consenters: Vec<Lossless<RaftConsenter>>,
     #[prost(message, optional, tag = "2")]
-    pub(crate) options: Option<RaftOptions>,
+    pub(crate) options: Option<Lossless<RaftOptions>>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]

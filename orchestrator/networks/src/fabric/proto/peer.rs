@@ -1,7 +1,7 @@
 //! `peer/proposal.proto`, `peer/proposal_response.proto`, `peer/transaction.proto`, `peer/chaincode.proto`,
 //! `peer/query.proto`, `common/ledger.proto`: proposals, responses, and transactions.
 
-use super::common::Timestamp;
+use super::{common::Timestamp, lossless::Lossless};
 use prost::Message;
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -77,7 +77,7 @@ pub(crate) struct ProposalResponse {
     #[prost(bytes = "vec", tag = "5")]
     pub(crate) payload: Vec<u8>,
     #[prost(message, optional, tag = "6")]
-    pub(crate) endorsement: Option<Endorsement>,
+    pub(crate) endorsement: Option<Lossless<Endorsement>>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -129,7 +129,7 @@ pub(crate) struct ChaincodeEndorsedAction {
     #[prost(bytes = "vec", tag = "1")]
     pub(crate) proposal_response_payload: Vec<u8>,
     #[prost(message, repeated, tag = "2")]
-    pub(crate) endorsements: Vec<Endorsement>,
+    pub(crate) endorsements: Vec<Lossless<Endorsement>>,
 }
 
 /// Response of `cscc` `GetChannels`.

@@ -1,0 +1,7 @@
+//! Health of a network: evidence from its nodes, and the verdict.
+
+pub(super) mod messages;
+mod peer;
+pub(super) mod probe;
+mod stall;
+pub(super) mod verdict;
