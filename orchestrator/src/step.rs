@@ -8,7 +8,8 @@ use crate::{
     step_deadline::{Backoff, StepDeadline},
 };
 use chainpool_agent::{
-    ClusterId, ClusterKey, ClusterSpec, ImageRef, Incarnation, NodeName, NodeSpec, Observation, Power, Scope,
+    ClusterId, ClusterKey, ClusterSpec, ImageRef, ImageRequest, Incarnation, NodeName, NodeSpec, Observation,
+    Power, Scope,
 };
 use chainpool_api::{HealthState, HostState, OperationKind, OperationState, Timestamp};
 use chainpool_networks::{History, InitError, NetworkType, Nodes, StallTracker};
@@ -90,19 +91,6 @@ async fn permit<'s>(
     Ok(unless_cancelled(cancel, permits.acquire())
         .await?
         .map_err(Error::internal)?)
-}
-
-/// Resolves the first available image.
-async fn image_of(context: &StepContext, images: &[String]) -> Result<ImageRef, StepError> {
-    context
-        .host
-        .agent
-        .ensure_image(images)
-        .await
-        .map_err(|error| match error {
-            chainpool_agent::Error::Dependency(reason) => StepError::NoRegistry(reason),
-            error => error.into(),
-        })
 }
 
 /// The context of most steps.
@@ -281,6 +269,20 @@ impl Orchestrator {
         })
     }
 
+    /// Resolves the first available image.
+    async fn image_of(&self, context: &StepContext, images: &[String]) -> Result<ImageRef, StepError> {
+        let network = self.inner.registry.get(&context.cluster.network_type);
+        let request = ImageRequest {
+            candidates: images.to_vec(),
+            advice: network.ok().and_then(|network| network.image_advice(images)),
+        };
+        let found = context.host.agent.ensure_image(&request).await;
+        found.map_err(|error| match error {
+            chainpool_agent::Error::Dependency(reason) => StepError::NoRegistry(reason),
+            error => error.into(),
+        })
+    }
+
     async fn nodes_of(&self, context: &StepContext) -> Result<(Arc<dyn NetworkType>, Nodes), StepError> {
         let spec = self.spec_of(context).await?;
         let network = self
@@ -333,7 +335,7 @@ impl Orchestrator {
             .collect();
         for node in missing {
             if !found.contains_key(&node.images) {
-                found.insert(node.images.clone(), image_of(&context, &node.images).await?);
+                found.insert(node.images.clone(), self.image_of(&context, &node.images).await?);
             }
             images.insert(node.name.to_string(), found[&node.images].clone());
         }
@@ -358,7 +360,7 @@ impl Orchestrator {
             Some(image) => image,
             // Never created, because its image is missing: there is nothing to stop.
             None if matches!(power, Power::Off) => return Ok(()),
-            None => image_of(&context, &node.images).await?,
+            None => self.image_of(&context, &node.images).await?,
         };
         Ok(context
             .host
@@ -380,7 +382,7 @@ impl Orchestrator {
         let _permit = permit(&context.host.permits, cancel).await?;
         let image = match image {
             Some(image) => image,
-            None => image_of(&context, &job.images).await?,
+            None => self.image_of(&context, &job.images).await?,
         };
         Ok(context.host.agent.ensure_job(&context.key, &job, &image).await?)
     }

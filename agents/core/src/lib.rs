@@ -5,8 +5,11 @@
 //! bollard nor kube.
 
 mod agent;
+mod call;
 mod error;
+mod filter;
 mod ids;
+mod image;
 #[cfg(feature = "kit")]
 pub mod kit;
 mod names;
@@ -15,11 +18,14 @@ mod secret;
 mod spec;
 
 pub use agent::{
-    Agent, ByteStream, Capabilities, Connection, LogLine, LogQuery, LogStream, Platform, Power,
-    RegistryLogin, Tls, Volumes, Wake, WakeStream,
+    Agent, ByteStream, Capabilities, Connection, LogLine, LogQuery, LogStream, Platform, Power, Tls, Volumes,
+    Wake, WakeStream,
 };
+pub use call::{Answer, CallError, absent_is_fine, call_within, error_chain, sanitized};
 pub use error::{Error, Place, Result};
+pub use filter::LabelFilter;
 pub use ids::{ClusterId, ClusterKey, Generation, InstanceId, NodeName, NodeNameError};
+pub use image::{ImageName, ImageRequest, ImageSource, RegistryLogin};
 pub use names::{
     LABEL_CLUSTER, LABEL_GENERATION, LABEL_HASH, LABEL_INSTANCE, LABEL_JOB, LABEL_NODE, Labels, network_name,
     node_object_name, volume_name,
