@@ -56,3 +56,8 @@ pub use search::SearchResults;
 pub use single_flight::{Flight, SingleFlight};
 pub use status::Watched;
 pub use subscription::{Change, StreamScope, Subscription};
+
+/// The network type of a cluster or fill entry that names none.
+pub fn default_network_type() -> &'static str {
+    chainpool_networks::Registry::default().default_type()
+}
