@@ -39,3 +39,8 @@ pub use facade::{
 };
 pub use policy::Access;
 pub use runtime::findings::Watched;
+
+/// The network type of a cluster or fill entry that names none.
+pub fn default_network_type() -> &'static str {
+    chainpool_networks::Registry::default().default_type()
+}

@@ -1,6 +1,6 @@
 //! Test bed on a Docker engine: one Chainpool with a data folder, an instance, ports and subnets of its own.
 
-use crate::{Engine, Installation, ResourceLock};
+use crate::{Engine, Installation, ResourceLock, testbed::tools};
 use anyhow::{Result, ensure};
 use chainpool_agent::Platform;
 use chainpool_agent_docker::{DockerPlatform, SwarmPlatform};
@@ -21,8 +21,8 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 pub fn platforms() -> Vec<Arc<dyn Platform>> {
     vec![
         Arc::new(DockerPlatform),
-        Arc::new(SwarmPlatform),
-        Arc::new(KubernetesPlatform),
+        Arc::new(SwarmPlatform { tools: tools() }),
+        Arc::new(KubernetesPlatform { tools: tools() }),
     ]
 }
 

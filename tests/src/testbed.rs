@@ -2,7 +2,7 @@
 
 use crate::engine::{Engine, IMAGE};
 use anyhow::{Context, Result, bail, ensure};
-use chainpool_agent::{Agent, Connection, InstanceId, LABEL_NODE, Platform, Secret};
+use chainpool_agent::{Agent, Connection, ImageRequest, InstanceId, LABEL_NODE, Platform, Secret};
 use chainpool_agent_docker::SwarmPlatform;
 use chainpool_agent_kubernetes::KubernetesPlatform;
 use chainpool_api::Cluster;
@@ -12,6 +12,11 @@ use tokio::process::Command;
 
 /// Image that places files on other machines.
 pub const TOOLS: &str = concat!("chainpool/tools:", env!("CARGO_PKG_VERSION"));
+
+/// The same, as agents take it.
+pub(crate) fn tools() -> ImageRequest {
+    ImageRequest::of(&[TOOLS.to_owned()])
+}
 
 /// Platform to register as a host.
 pub struct TestBed {
@@ -36,7 +41,7 @@ impl TestBed {
             script("swarm.sh", &["load", IMAGE, TOOLS]).await?;
         }
         Ok(Self {
-            platform: Arc::new(SwarmPlatform),
+            platform: Arc::new(SwarmPlatform { tools: tools() }),
             address,
             kubeconfig: None,
             owned,
@@ -57,7 +62,7 @@ impl TestBed {
         let end = server.find([',', '}', '\n']).unwrap_or(server.len());
         let address = server[..end].trim().trim_matches('"').to_owned();
         Ok(Self {
-            platform: Arc::new(KubernetesPlatform),
+            platform: Arc::new(KubernetesPlatform { tools: tools() }),
             address,
             kubeconfig: Some(kubeconfig),
             owned,

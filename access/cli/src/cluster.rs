@@ -49,6 +49,13 @@ pub(crate) enum Verb {
     Update(UpdateArgs),
 }
 
+fn type_help() -> String {
+    format!(
+        "Network type, from `chainpool network-type list` [default: {}]",
+        chainpool_orchestrator::default_network_type()
+    )
+}
+
 /// Arguments of `cluster create`.
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
@@ -57,8 +64,7 @@ pub(crate) struct CreateArgs {
     /// Host (name or id); default: chosen by placement
     #[arg(long)]
     host: Option<String>,
-    /// Network type, from `chainpool network-type list` [default: cometbft]
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE", help = type_help())]
     network_type: Option<String>,
     /// Preset of the network type [default: default]
     #[arg(long)]

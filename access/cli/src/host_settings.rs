@@ -108,13 +108,18 @@ pub(crate) struct SettingArgs {
 }
 
 /// Default settings of a new host.
-const DEFAULTS: &str = "Defaults: schedulable, no autofill, capacity 3, fill type=cometbft,preset=default, memory factor 1.0, \
+fn defaults() -> String {
+    format!(
+        "Defaults: schedulable, no autofill, capacity 3, fill type={},preset=default, memory factor 1.0, \
     disk floor 10 %, public address from the address or the machines, bind 0.0.0.0, ports 20000-29999 \
-    (30000-32767 on Kubernetes), subnets 10.213.0.0/16, local logs at level info, no mirror, the network type's images.";
+    (30000-32767 on Kubernetes), subnets 10.213.0.0/16, local logs at level info, no mirror, the network type's images.",
+        chainpool_orchestrator::default_network_type()
+    )
+}
 
 /// Arguments of `host create`.
 #[derive(Debug, Args)]
-#[command(after_help = DEFAULTS)]
+#[command(after_help = defaults())]
 pub(crate) struct CreateArgs {
     /// Host name
     name: String,

@@ -7,7 +7,7 @@ use crate::{
     files, log, output,
 };
 use anyhow::{Context as _, Result};
-use chainpool_agent::Platform;
+use chainpool_agent::{ImageRequest, Platform};
 use chainpool_agent_docker::{DockerPlatform, SwarmPlatform};
 use chainpool_agent_kubernetes::KubernetesPlatform;
 use chainpool_api as api;
@@ -91,6 +91,9 @@ pub(crate) struct ServeArgs {
     pub(crate) log_json: bool,
 }
 
+/// The image whose programs place files on the machines of a platform, built from this source.
+const TOOLS: &str = concat!("chainpool/tools:", env!("CARGO_PKG_VERSION"));
+
 /// Serves until a stop signal.
 pub(crate) async fn run(args: ServeArgs) -> Result<()> {
     if args.print_config {
@@ -101,10 +104,14 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
     log::init(args.log_json);
     let limits = Limits::for_files(files::raise_limit());
     files::restrict_permissions(&folder, |text| tracing::warn!("{text}"))?;
+    let tools = ImageRequest {
+        candidates: vec![TOOLS.to_owned()],
+        advice: Some(format!("build {TOOLS} with `make docker-tools`")),
+    };
     let platforms: Vec<Arc<dyn Platform>> = vec![
         Arc::new(DockerPlatform),
-        Arc::new(SwarmPlatform),
-        Arc::new(KubernetesPlatform),
+        Arc::new(SwarmPlatform { tools: tools.clone() }),
+        Arc::new(KubernetesPlatform { tools }),
     ];
     let config = Config {
         leases_per_account: args.leases_per_account,

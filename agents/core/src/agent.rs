@@ -1,8 +1,9 @@
 //! The trait that a platform implements, and the types of its verbs.
 
 use crate::{
-    ClusterId, ClusterKey, Generation, ImageRef, Incarnation, InstanceId, NetworkSpec, NodeName, NodeSpec,
-    Observation, PlatformKind, Port, Probe, Result, Scope, Secret,
+    ClusterId, ClusterKey, Generation, ImageRef, ImageRequest, ImageSource, Incarnation, InstanceId,
+    NetworkSpec, NodeName, NodeSpec, Observation, PlatformKind, Port, Probe, RegistryLogin, Result, Scope,
+    Secret,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -32,9 +33,9 @@ pub trait Agent: Send + Sync {
     /// [`Wake::Lost`] when the platform's event stream breaks; the caller opens another.
     fn watch(&self) -> WakeStream;
 
-    /// Finds the first of these images that is present, else pulls the first that can be pulled. The error
-    /// names them all.
-    async fn ensure_image(&self, candidates: &[String]) -> Result<ImageRef>;
+    /// Finds the first candidate that is present, else pulls the first that can be pulled. The error names
+    /// them all, with the request's advice.
+    async fn ensure_image(&self, request: &ImageRequest) -> Result<ImageRef>;
 
     /// Creates the network of one generation of a cluster.
     async fn ensure_network(&self, key: &ClusterKey, network: &NetworkSpec) -> Result<()>;
@@ -186,43 +187,11 @@ pub struct Connection {
     pub registry: Option<RegistryLogin>,
 }
 
-/// A login for one image registry, never sent to another.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RegistryLogin {
-    /// The registry as in image names: `host[:port]`, or `docker.io`.
-    pub address: String,
-    /// The user.
-    pub user: String,
-    /// The password.
-    pub password: Secret<String>,
-}
-
-/// The default registry, and its aliases.
-const DOCKER_HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
-
-impl RegistryLogin {
-    /// Returns true if an image of this name comes from the login's registry.
-    pub fn is_for(&self, image: &str) -> bool {
-        let registry = match image.split_once('/') {
-            Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => first,
-            _ => DOCKER_HUB[0],
-        };
-        registry.eq_ignore_ascii_case(&self.address)
-            || (is_docker_hub(registry) && is_docker_hub(&self.address))
+impl Connection {
+    /// The source of the host's images.
+    pub fn images(&self) -> ImageSource {
+        ImageSource::new(self.mirror.clone(), self.registry.clone())
     }
-
-    /// The registry's key in the credential files of engines and machines.
-    pub fn server(&self) -> &str {
-        if is_docker_hub(&self.address) {
-            "https://index.docker.io/v1/"
-        } else {
-            &self.address
-        }
-    }
-}
-
-fn is_docker_hub(registry: &str) -> bool {
-    DOCKER_HUB.iter().any(|name| name.eq_ignore_ascii_case(registry))
 }
 
 /// PEM texts for mutual TLS.
@@ -247,36 +216,4 @@ pub trait Platform: Send + Sync {
 
     /// Checks the address and makes an agent, without contacting the platform.
     fn connect(&self, connection: &Connection) -> Result<Arc<dyn Agent>>;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_login_applies_to_its_registry_only() {
-        let login = |address: &str| RegistryLogin {
-            address: address.into(),
-            user: "u".into(),
-            password: Secret::new("p".into()),
-        };
-        for (address, image, is_for) in [
-            ("m.example:5000", "m.example:5000/a", true),
-            ("m.example:5000", "M.example:5000/team/a:1", true),
-            ("m.example:5000", "m.example:5000.evil.example/a", false),
-            ("m.example:5000", "m.example/a", false),
-            ("m.example", "evil.example/m.example/a", false),
-            ("m.example", "a:1", false),
-            ("docker.io", "cometbft/cometbft:v1", true),
-            ("index.docker.io", "docker.io/library/a", true),
-            ("docker.io", "ghcr.io/x/y:1", false),
-            ("localhost", "localhost/x", true),
-        ] {
-            assert_eq!(login(address).is_for(image), is_for, "{address} {image}");
-        }
-        assert_eq!(
-            (login("docker.io").server(), login("m.example").server()),
-            ("https://index.docker.io/v1/", "m.example")
-        );
-    }
 }

@@ -5,9 +5,12 @@
 //! bollard nor kube.
 
 mod agent;
+mod call;
 mod error;
 mod error_chain;
+mod filter;
 mod ids;
+mod image;
 #[cfg(feature = "kit")]
 pub mod kit;
 mod names;
@@ -16,12 +19,15 @@ mod secret;
 mod spec;
 
 pub use agent::{
-    Agent, ByteStream, Capabilities, Connection, LogLine, LogQuery, LogStream, Platform, Power,
-    RegistryLogin, Tls, Volumes, Wake, WakeStream,
+    Agent, ByteStream, Capabilities, Connection, LogLine, LogQuery, LogStream, Platform, Power, Tls, Volumes,
+    Wake, WakeStream,
 };
+pub use call::{Answer, CallError, absent_is_fine, call_within, sanitized};
 pub use error::{Error, Place, Result};
 pub use error_chain::error_chain;
+pub use filter::LabelFilter;
 pub use ids::{ClusterId, ClusterKey, Generation, InstanceId, NodeName, NodeNameError};
+pub use image::{ImageName, ImageRequest, ImageSource, RegistryLogin};
 pub use names::{
     LABEL_CLUSTER, LABEL_GENERATION, LABEL_HASH, LABEL_INSTANCE, LABEL_JOB, LABEL_NODE, Labels, network_name,
     node_object_name, volume_name,

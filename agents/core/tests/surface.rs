@@ -6,10 +6,13 @@
 use sha2::{Digest, Sha256};
 use std::{fs, path::Path};
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 13] = [
     "agent",
+    "call",
     "error",
+    "filter",
     "ids",
+    "image",
     "names",
     "observed",
     "secret",

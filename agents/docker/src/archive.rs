@@ -9,7 +9,7 @@
 
 use crate::{
     DockerAgent,
-    engine::{CALL, Fault},
+    engine::{CALL, CallError},
 };
 use bollard::{
     body_full,
@@ -136,7 +136,7 @@ impl DockerAgent {
         };
         match self.engine.call(CALL, asked).await {
             // The response has no body: only its status is known.
-            Err(fault @ Fault::Answer { .. }) => Err(Error::Busy(
+            Err(fault @ CallError::Answer(_)) => Err(Error::Busy(
                 fault.into_error(&format!("inspect {path}")).to_string(),
             )),
             other => other.map_err(|fault| fault.into_error(&format!("inspect {path}"))),

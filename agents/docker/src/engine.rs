@@ -5,10 +5,8 @@ use crate::{
     transport::{Flow, Transport},
 };
 use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker, errors::Error as Bollard};
-use chainpool_agent::{Error, Result};
+use chainpool_agent::{Answer, Error, Result, call_within, error_chain};
 use std::{
-    error::Error as _,
-    fmt::Write as _,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -22,9 +20,6 @@ pub(crate) const PULL: Duration = Duration::from_mins(10);
 pub(crate) const SETTLE: Duration = Duration::from_mins(1);
 /// Poll interval meanwhile.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// Maximum characters of an error message: of a known engine, and of an unknown peer.
-const ENGINE: usize = 4000;
-const UNKNOWN_PEER: usize = 200;
 /// The minimum engine API version: Docker 20.10.
 const OLDEST: ClientVersion = ClientVersion {
     major_version: 1,
@@ -80,55 +75,49 @@ impl Engine {
     }
 
     /// Waits for a call, up to `limit`.
-    pub(crate) async fn call<T>(
-        &self,
+    pub(crate) fn call<'a, T: 'a>(
+        &'a self,
         limit: Duration,
-        call: impl Future<Output = Result<T, Bollard>>,
-    ) -> Result<T, Fault> {
-        match tokio::time::timeout(limit, call).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(e)) => Err(self.fault(e)),
-            Err(_) => Err(Fault::Error(Error::Unreachable(format!(
-                "{}: no response within {} s",
-                self.address(),
-                limit.as_secs()
-            )))),
-        }
+        call: impl Future<Output = Result<T, Bollard>> + Send + 'a,
+    ) -> impl Future<Output = Result<T, CallError>> + Send + 'a {
+        call_within(limit, self.address(), call, |error| self.call_error(error))
     }
 
     /// Maps an error of bollard.
-    pub(crate) fn fault(&self, error: Bollard) -> Fault {
+    pub(crate) fn call_error(&self, error: Bollard) -> CallError {
         match error {
             Bollard::DockerResponseServerError { status_code, message } => {
                 if status_code == 400 && (message.contains("is too new") || message.contains("is too old")) {
                     // The engine was replaced by another version: negotiate again at the next call.
                     *self.agreed.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                    return Fault::Error(Error::Busy(format!("the engine's version changed ({message})")));
+                    return CallError::Other(Error::Busy(format!(
+                        "the engine's version changed ({message})"
+                    )));
                 }
                 if status_code == 404 && message.trim().is_empty() {
                     // An engine always names what it does not find. A gateway's 404 must not count as
                     // "absent".
-                    return Fault::Error(Error::Unreachable(format!(
+                    return CallError::Other(Error::Unreachable(format!(
                         "{}: no Docker engine responds at this address (status 404 without a message)",
                         self.address()
                     )));
                 }
-                Fault::Answer {
-                    status: status_code,
-                    message: self.sanitized(message.trim()),
-                }
+                CallError::Answer(EngineAnswer {
+                    code: status_code,
+                    message: self.sanitized(&message),
+                })
             }
             // An error within a pull's or import's stream.
-            Bollard::DockerStreamError { error } => Fault::Answer {
-                status: 400,
+            Bollard::DockerStreamError { error } => CallError::Answer(EngineAnswer {
+                code: 400,
                 message: self.sanitized(&error),
-            },
+            }),
             // The error quotes the response, which may be confidential.
-            Bollard::JsonDataError { .. } => Fault::Error(Error::Refused(format!(
+            Bollard::JsonDataError { .. } => CallError::Other(Error::Refused(format!(
                 "{}: not a compatible Docker engine; correct the address",
                 self.address()
             ))),
-            other => Fault::Error(Error::Unreachable(format!(
+            other => CallError::Other(Error::Unreachable(format!(
                 "{}: {}",
                 self.address(),
                 self.explain(&other)
@@ -136,39 +125,18 @@ impl Engine {
         }
     }
 
-    /// An engine's message for display: truncated, on one line. An unknown peer's message is cut shorter.
+    /// An engine's message for display. An unknown peer's message is cut shorter.
     pub(crate) fn sanitized(&self, message: &str) -> String {
         let is_known = self
             .agreed
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .is_some();
-        let most = if is_known { ENGINE } else { UNKNOWN_PEER };
-        let mut shown = String::new();
-        for (count, character) in message.chars().enumerate() {
-            if count == most {
-                shown.push('…');
-                break;
-            }
-            if character.is_control() {
-                shown.extend(character.escape_default());
-            } else {
-                shown.push(character);
-            }
-        }
-        shown
+        chainpool_agent::sanitized(message, is_known)
     }
 
     fn explain(&self, error: &Bollard) -> String {
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            let cause_text = cause.to_string();
-            if !text.contains(&cause_text) {
-                let _ = write!(text, ": {cause_text}");
-            }
-            source = cause.source();
-        }
+        let text = error_chain(error);
         if text.contains("received fatal alert") {
             return format!(
                 "{text}: check that the engine's authority signed the client certificate, and that it has not expired"
@@ -193,7 +161,7 @@ impl Engine {
 }
 
 /// Waits one poll interval; false after the deadline.
-pub(crate) async fn poll_again(deadline: Instant) -> bool {
+pub(crate) async fn wait_for_retry(deadline: Instant) -> bool {
     if Instant::now() >= deadline {
         return false;
     }
@@ -201,24 +169,16 @@ pub(crate) async fn poll_again(deadline: Instant) -> bool {
     true
 }
 
-/// The error of one call. Keeps the engine's own message while a verb may branch on it.
-#[derive(Debug)]
-pub(crate) enum Fault {
-    /// An error response of the engine.
-    Answer {
-        /// The HTTP status.
-        status: u16,
-        /// Its message.
-        message: String,
-    },
-    /// Any other error, already mapped.
-    Error(Error),
-}
+/// The error of one call to an engine.
+pub(crate) type CallError = chainpool_agent::CallError<EngineAnswer>;
 
-impl From<Error> for Fault {
-    fn from(error: Error) -> Self {
-        Self::Error(error)
-    }
+/// An error answer of an engine.
+#[derive(Debug)]
+pub(crate) struct EngineAnswer {
+    /// The HTTP status.
+    pub(crate) code: u16,
+    /// The message.
+    pub(crate) message: String,
 }
 
 /// Messages of status 500 about a failed dependency of the engine; they last until the dependency recovers.
@@ -246,42 +206,36 @@ pub(crate) fn dependency(text: &str) -> Option<Error> {
     Some(Error::Dependency(format!("{text}. {advice}")))
 }
 
-impl Fault {
-    /// Returns true if the engine answered with this status.
-    pub(crate) fn is(&self, status: u16) -> bool {
-        matches!(self, Self::Answer { status: s, .. } if *s == status)
+/// Returns true if the engine is already removing the object.
+pub(crate) fn is_being_removed(error: &CallError) -> bool {
+    error.answer().is_some_and(EngineAnswer::is_being_removed)
+}
+
+impl EngineAnswer {
+    fn is_being_removed(&self) -> bool {
+        let about = ["already in progress", "marked for removal"];
+        self.code == 409 && about.iter().any(|text| self.message.contains(text))
+    }
+}
+
+impl Answer for EngineAnswer {
+    fn code(&self) -> u16 {
+        self.code
     }
 
-    /// Returns true if the engine's message contains this text.
-    pub(crate) fn mentions(&self, text: &str) -> bool {
-        matches!(self, Self::Answer { message, .. } if message.contains(text))
+    fn message(&self) -> &str {
+        &self.message
     }
 
-    /// Returns true if the engine is already removing the object.
-    pub(crate) fn is_being_removed(&self) -> bool {
-        self.is(409) && (self.mentions("already in progress") || self.mentions("marked for removal"))
-    }
-
-    /// The error for the executor. `doing` completes "the engine failed to …".
-    pub(crate) fn into_error(self, doing: &str) -> Error {
-        let going = self.is_being_removed();
-        let (status, message) = match self {
-            Self::Error(error) => return error,
-            Self::Answer { status, message } => (status, message),
-        };
-        let message = if message.is_empty() {
-            format!("status {status}")
-        } else {
-            message
-        };
-        let text = format!("the engine failed to {doing}: {message}");
+    fn into_error(self, action: &str) -> Error {
+        let text = format!("the engine failed to {action}: {}", self.text());
         if let Some(error) = dependency(&text) {
             return error;
         }
-        let passing = match status {
+        let passing = match self.code {
             408 | 429 | 502..=504 => true,
-            409 => going,
-            500.. => !LASTING.iter().any(|text| message.contains(text)),
+            409 => self.is_being_removed(),
+            500.. => !LASTING.iter().any(|text| self.message.contains(text)),
             _ => false,
         };
         if passing {
@@ -292,21 +246,14 @@ impl Fault {
     }
 }
 
-/// Treats absent as success, for removals.
-pub(crate) fn absent_is_fine(result: Result<(), Fault>) -> Result<(), Fault> {
-    match result {
-        Err(fault) if fault.is(404) => Ok(()),
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chainpool_agent::absent_is_fine;
 
-    fn error(status: u16, message: &str) -> Error {
-        Fault::Answer {
-            status,
+    fn error(code: u16, message: &str) -> Error {
+        EngineAnswer {
+            code,
             message: message.to_owned(),
         }
         .into_error("do it")
@@ -316,15 +263,15 @@ mod tests {
     fn a_404_without_a_message_is_not_an_absence() {
         let engine = Engine::new(Address::Unix("/nowhere".into()));
         let fault = |message: &str| {
-            engine.fault(Bollard::DockerResponseServerError {
+            engine.call_error(Bollard::DockerResponseServerError {
                 status_code: 404,
                 message: message.to_owned(),
             })
         };
-        assert!(matches!(fault(""), Fault::Error(Error::Unreachable(_))));
-        assert!(fault("No such container: x").is(404));
-        assert!(absent_is_fine(Err(fault("No such container: x"))).is_ok());
-        assert!(absent_is_fine(Err(fault("\n"))).is_err());
+        assert!(matches!(fault(""), CallError::Other(Error::Unreachable(_))));
+        assert!(fault("No such container: x").has_code(404));
+        assert!(absent_is_fine::<(), _>(Err(fault("No such container: x"))).is_ok());
+        assert!(absent_is_fine::<(), _>(Err(fault("\n"))).is_err());
     }
 
     #[test]
@@ -342,20 +289,16 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_truncated_and_has_no_control_characters() {
+    fn the_message_of_an_unknown_peer_is_cut_short() {
         let engine = Engine::new(Address::Unix("/nowhere".into()));
-        let message = format!("\u{1b}[31mred\nERROR forged {}", "x".repeat(5000));
-        let Fault::Answer { message, .. } = engine.fault(Bollard::DockerResponseServerError {
+        let error = engine.call_error(Bollard::DockerResponseServerError {
             status_code: 500,
-            message,
-        }) else {
-            panic!("an answer")
-        };
+            message: "x".repeat(5000),
+        });
         assert!(
-            message.chars().count() < UNKNOWN_PEER + 10 && !message.chars().any(char::is_control),
-            "{message}"
+            error.answer().is_some_and(|answer| answer.message.len() < 300),
+            "{error:?}"
         );
-        assert!(message.starts_with("\\u{1b}[31mred\\nERROR forged"), "{message}");
     }
 
     #[test]

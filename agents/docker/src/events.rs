@@ -1,8 +1,8 @@
 //! The engine's event stream, as wake-ups.
 
-use crate::{engine::Engine, filter::Filter, transport::Flow};
+use crate::{engine::Engine, filter::as_map, transport::Flow};
 use bollard::{errors::Error as Bollard, models::EventMessage, query_parameters::EventsOptionsBuilder};
-use chainpool_agent::{InstanceId, LABEL_JOB, Labels, Wake, WakeStream};
+use chainpool_agent::{InstanceId, LABEL_JOB, LabelFilter, Labels, Wake, WakeStream};
 use futures::{Stream, StreamExt, future, stream};
 use std::{collections::VecDeque, sync::Arc};
 
@@ -21,7 +21,7 @@ async fn open(engine: Arc<Engine>, instance: InstanceId) -> WakeStream {
         Ok(streaming) => streaming,
         Err(e) => return stream::once(future::ready(Wake::Lost(e.to_string()))).boxed(),
     };
-    let mut filters = Filter::instance(instance).as_map();
+    let mut filters = as_map(&LabelFilter::instance(instance));
     filters.insert("type", vec!["container".to_owned()]);
     filters.insert("event", ACTIONS.map(str::to_owned).to_vec());
     let events = flow
@@ -85,7 +85,7 @@ impl<S: Stream<Item = Result<EventMessage, Bollard>> + Unpin> Watch<S> {
             Some(Err(e)) => self.lose(
                 &self
                     .engine
-                    .fault(e)
+                    .call_error(e)
                     .into_error("continue its event stream")
                     .to_string(),
             ),

@@ -1,27 +1,9 @@
-//! Label filters of listings and event streams.
+//! Label filters as the engine's API takes them.
 
-use chainpool_agent::{ClusterId, InstanceId, LABEL_CLUSTER, LABEL_INSTANCE};
+use chainpool_agent::LabelFilter;
 use std::collections::HashMap;
 
-/// Label filters.
-#[derive(Debug, Clone)]
-pub(crate) struct Filter(Vec<String>);
-
-impl Filter {
-    pub(crate) fn instance(instance: InstanceId) -> Self {
-        Self(vec![format!("{LABEL_INSTANCE}={instance}")])
-    }
-
-    pub(crate) fn cluster(instance: InstanceId, cluster: ClusterId) -> Self {
-        Self::instance(instance).and(LABEL_CLUSTER, &cluster)
-    }
-
-    pub(crate) fn and(mut self, label: &str, value: &impl ToString) -> Self {
-        self.0.push(format!("{label}={}", value.to_string()));
-        self
-    }
-
-    pub(crate) fn as_map(&self) -> HashMap<&'static str, Vec<String>> {
-        HashMap::from([("label", self.0.clone())])
-    }
+/// A label filter as the query of a listing.
+pub(crate) fn as_map(filter: &LabelFilter) -> HashMap<&'static str, Vec<String>> {
+    HashMap::from([("label", filter.terms().to_vec())])
 }

@@ -4,7 +4,7 @@ use crate::{
     DockerAgent,
     archive::Fresh,
     container::job_body,
-    engine::{SETTLE, poll_again},
+    engine::{SETTLE, wait_for_retry},
     logs,
 };
 use bollard::{
@@ -72,7 +72,7 @@ impl DockerAgent {
                     }
                 }
             }
-            if !poll_again(deadline).await {
+            if !wait_for_retry(deadline).await {
                 return Err(Error::Busy(format!("{name} is still changing on the engine")));
             }
         }
@@ -104,7 +104,7 @@ impl DockerAgent {
                         found.code
                     )));
                 }
-                _ if ended && poll_again(deadline).await => {}
+                _ if ended && wait_for_retry(deadline).await => {}
                 _ => return Err(Error::Busy(format!("job {name} is still running"))),
             }
         }

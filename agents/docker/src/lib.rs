@@ -29,9 +29,9 @@ mod volume;
 
 use async_trait::async_trait;
 use chainpool_agent::{
-    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Connection, Generation, ImageRef, Incarnation,
-    InstanceId, LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, Observation, Platform, PlatformKind,
-    Port, Power, Probe, RegistryLogin, Result, Scope, Volumes, WakeStream,
+    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Connection, Generation, ImageRef, ImageRequest,
+    ImageSource, Incarnation, InstanceId, LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, Observation,
+    Platform, PlatformKind, Port, Power, Probe, Result, Scope, Volumes, WakeStream,
 };
 use connect::Address;
 use engine::Engine;
@@ -62,27 +62,18 @@ pub struct DockerAgent {
     engine: Arc<Engine>,
     instance: InstanceId,
     bind: IpAddr,
-    mirror: Option<String>,
-    registry: Option<RegistryLogin>,
+    images: ImageSource,
 }
 
 impl DockerAgent {
     /// Checks the address and makes an agent, without contacting the engine.
     pub fn connect(connection: &Connection) -> Result<Self> {
-        let Connection {
-            instance,
-            bind,
-            mirror,
-            registry,
-            ..
-        } = connection;
         let engine = Arc::new(Engine::new(Address::parse(connection)?));
         Ok(Self {
             engine,
-            instance: *instance,
-            bind: *bind,
-            mirror: mirror.clone(),
-            registry: registry.clone(),
+            instance: connection.instance,
+            bind: connection.bind,
+            images: connection.images(),
         })
     }
 }
@@ -113,8 +104,8 @@ impl Agent for DockerAgent {
         events::watch(self.engine.clone(), self.instance)
     }
 
-    async fn ensure_image(&self, candidates: &[String]) -> Result<ImageRef> {
-        self.image_ensure(candidates).await
+    async fn ensure_image(&self, request: &ImageRequest) -> Result<ImageRef> {
+        self.image_ensure(request).await
     }
 
     async fn ensure_network(&self, key: &ClusterKey, network: &NetworkSpec) -> Result<()> {

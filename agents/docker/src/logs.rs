@@ -117,7 +117,7 @@ impl<S: Stream<Item = Result<LogOutput, Bollard>> + Unpin> Frames<S> {
             }),
             Err(e) => {
                 self.over = true;
-                Err(self.engine.fault(e).into_error("read the log"))
+                Err(self.engine.call_error(e).into_error("read the log"))
             }
         })
     }

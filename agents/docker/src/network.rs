@@ -2,13 +2,13 @@
 
 use crate::{
     DockerAgent,
-    engine::{CALL, Fault, absent_is_fine, poll_again},
+    engine::{CALL, CallError, wait_for_retry},
 };
 use bollard::{
     models::{Ipam, IpamConfig, Network, NetworkCreateRequest},
     query_parameters::ListNetworksOptionsBuilder,
 };
-use chainpool_agent::{ClusterKey, Error, Labels, NetworkSpec, Place, Result, network_name};
+use chainpool_agent::{ClusterKey, Error, Labels, NetworkSpec, Place, Result, absent_is_fine, network_name};
 use ipnet::Ipv4Net;
 use std::{collections::HashMap, time::Duration};
 use tokio::time::Instant;
@@ -30,9 +30,9 @@ impl DockerAgent {
                 // With a subnet, the engine admits only one of two. Without one, check for a concurrent twin.
                 Ok(()) if spec.subnet.is_some() => return Ok(()),
                 Ok(()) => {}
-                Err(fault) if fault.mentions("overlap") => {
+                Err(fault) if fault.message_contains("overlap") => {
                     let refused = self.overlap(spec, &name, fault).await?;
-                    if !poll_again(deadline).await {
+                    if !wait_for_retry(deadline).await {
                         return Err(refused);
                     }
                 }
@@ -66,7 +66,12 @@ impl DockerAgent {
         Ok(!right.is_empty())
     }
 
-    async fn network_create(&self, key: &ClusterKey, spec: &NetworkSpec, name: &str) -> Result<(), Fault> {
+    async fn network_create(
+        &self,
+        key: &ClusterKey,
+        spec: &NetworkSpec,
+        name: &str,
+    ) -> Result<(), CallError> {
         let docker = self.engine.docker().await?;
         let request = NetworkCreateRequest {
             name: name.to_owned(),
@@ -87,7 +92,7 @@ impl DockerAgent {
             .map(drop)
     }
 
-    pub(crate) async fn network_remove(&self, id: &str) -> Result<(), Fault> {
+    pub(crate) async fn network_remove(&self, id: &str) -> Result<(), CallError> {
         let docker = self.engine.docker().await?;
         absent_is_fine(self.engine.call(CALL, docker.remove_network(id)).await)
     }
@@ -111,7 +116,7 @@ impl DockerAgent {
 
     /// Fails at once if another network has the subnet. A concurrent twin of ours is fine; in that case, and
     /// while no holder is visible, returns the error for use after the deadline.
-    async fn overlap(&self, spec: &NetworkSpec, name: &str, fault: Fault) -> Result<Error> {
+    async fn overlap(&self, spec: &NetworkSpec, name: &str, fault: CallError) -> Result<Error> {
         let Some(subnet) = spec.subnet.map(|s| s.trunc()) else {
             return Err(fault.into_error(&format!("create the network {name}")));
         };

@@ -6,8 +6,8 @@ use crate::{
     DockerAgent,
     archive::Fresh,
     container::container_body,
-    engine::{CALL, Fault, SETTLE, absent_is_fine, poll_again},
-    filter::Filter,
+    engine::{CALL, CallError, SETTLE, is_being_removed, wait_for_retry},
+    filter::as_map,
     shape::Shape,
 };
 use bollard::{
@@ -21,8 +21,8 @@ use bollard::{
     },
 };
 use chainpool_agent::{
-    ClusterKey, Error, ImageRef, Incarnation, LABEL_GENERATION, LABEL_NODE, Labels, NodeName, NodeSpec,
-    Place, Power, Result, network_name, node_object_name,
+    ClusterKey, Error, ImageRef, Incarnation, LabelFilter, Labels, NodeName, NodeSpec, Place, Power, Result,
+    absent_is_fine, network_name, node_object_name,
 };
 use futures::future::try_join_all;
 use std::time::Duration;
@@ -116,7 +116,7 @@ impl DockerAgent {
                     self.container_start(&id, node).await
                 };
             }
-            if !poll_again(deadline).await {
+            if !wait_for_retry(deadline).await {
                 return Err(Error::Busy(format!(
                     "{} is still changing on the engine",
                     node_object_name(key, &node.name)
@@ -143,10 +143,10 @@ impl DockerAgent {
             .await
         {
             Ok(created) => Ok(Some(created.id)),
-            Err(fault) if fault.is(409) && fault.mentions("already in use") => {
+            Err(fault) if fault.has_code(409) && fault.message_contains("already in use") => {
                 self.name_free(key, node).await.map(|()| None)
             }
-            Err(fault) if fault.is(404) => match self.container_inspect(&name).await? {
+            Err(fault) if fault.has_code(404) => match self.container_inspect(&name).await? {
                 Some(_) => Ok(None),
                 None => Err(Error::Refused(format!(
                     "the image {} ({}) is no longer on the engine: build or pull it, then try again",
@@ -201,7 +201,7 @@ impl DockerAgent {
             .call(CALL, docker.rename_container(&found.id, options))
             .await
         {
-            Err(fault) if fault.is(409) || fault.is(404) => Ok(()),
+            Err(fault) if fault.has_code(409) || fault.has_code(404) => Ok(()),
             other => {
                 other.map_err(|f| f.into_error(&format!("rename the container {} to {name}", found.name)))
             }
@@ -211,10 +211,8 @@ impl DockerAgent {
     /// The containers with a node's labels, whatever their names: a running one first, then the one with the
     /// node's name.
     async fn containers_of(&self, key: &ClusterKey, node: &NodeName) -> Result<Vec<Container>> {
-        let filter = Filter::cluster(self.instance, key.cluster)
-            .and(LABEL_GENERATION, &key.generation)
-            .and(LABEL_NODE, node);
-        let listed = self.containers(&filter.as_map()).await?;
+        let filter = LabelFilter::node(self.instance, key, node);
+        let listed = self.containers(&as_map(&filter)).await?;
         let found = listed
             .into_iter()
             .filter_map(|container| container.id)
@@ -290,12 +288,12 @@ impl DockerAgent {
         {
             Ok(()) => Ok(true),
             // A leftover endpoint that the container does not list.
-            Err(fault) if fault.mentions("already exists in network") => {
+            Err(fault) if fault.message_contains("already exists in network") => {
                 self.endpoint_remove(&network, &found.name).await?;
                 Ok(false)
             }
             // It refers to a network id that no longer exists: its start fails, and it is recreated.
-            Err(fault) if fault.is(404) && !found.is_alive() => Ok(true),
+            Err(fault) if fault.has_code(404) && !found.is_alive() => Ok(true),
             Err(fault) => Err(fault.into_error(&format!("connect node {node} to its network"))),
         }
     }
@@ -315,13 +313,13 @@ impl DockerAgent {
 
     pub(crate) async fn container_discard(&self, id: &str, name: &str) -> Result<()> {
         match self.container_remove(id).await {
-            Err(fault) if fault.is_being_removed() => Ok(()),
+            Err(fault) if is_being_removed(&fault) => Ok(()),
             other => other.map_err(|f| f.into_error(&format!("remove the container {name}"))),
         }
     }
 
     /// Removes a container, running or not, and its nameless volumes.
-    pub(crate) async fn container_remove(&self, id: &str) -> Result<(), Fault> {
+    pub(crate) async fn container_remove(&self, id: &str) -> Result<(), CallError> {
         let docker = self.engine.docker().await?;
         let options = RemoveContainerOptionsBuilder::default()
             .force(true)
@@ -338,7 +336,7 @@ impl DockerAgent {
         let docker = self.engine.docker().await?;
         match self.engine.call(CALL, docker.inspect_container(name, None)).await {
             Ok(found) => Ok(Some(found.into())),
-            Err(fault) if fault.is(404) => Ok(None),
+            Err(fault) if fault.has_code(404) => Ok(None),
             Err(fault) => Err(fault.into_error(&format!("inspect the container {name}"))),
         }
     }
@@ -400,10 +398,15 @@ impl DockerAgent {
         let docker = self.engine.docker().await?;
         match self.engine.call(CALL, docker.start_container(id, None)).await {
             Ok(()) => Ok(true),
-            Err(fault) if fault.is(404) && fault.mentions("network") && fault.mentions("not found") => self
-                .container_discard(id, &node_object_name(key, &node.name))
-                .await
-                .map(|()| false),
+            Err(fault)
+                if fault.has_code(404)
+                    && fault.message_contains("network")
+                    && fault.message_contains("not found") =>
+            {
+                self.container_discard(id, &node_object_name(key, &node.name))
+                    .await
+                    .map(|()| false)
+            }
             Err(fault) => Err(start_error(fault, node)),
         }
     }
@@ -448,7 +451,7 @@ impl DockerAgent {
         }
         let docker = self.engine.docker().await?;
         match self.engine.call(CALL, docker.unpause_container(&found.id)).await {
-            Err(fault) if fault.mentions("is not paused") => Ok(()),
+            Err(fault) if fault.message_contains("is not paused") => Ok(()),
             other => other.map_err(|f| f.into_error(&format!("unpause {}", found.id))),
         }
     }
@@ -463,17 +466,19 @@ fn stop_limit(node: &NodeSpec) -> Duration {
     CALL + Duration::from_secs(node.stop_timeout.into())
 }
 
-fn start_error(fault: Fault, node: &NodeSpec) -> Error {
-    if fault.is(404) && fault.mentions("No such container") {
+fn start_error(fault: CallError, node: &NodeSpec) -> Error {
+    if fault.has_code(404) && fault.message_contains("No such container") {
         return Error::Busy(format!(
             "node {} was removed while it was being started",
             node.name
         ));
     }
-    if fault.mentions("port is already allocated") || fault.mentions("address already in use") {
+    if fault.message_contains("port is already allocated") || fault.message_contains("address already in use")
+    {
         let mut published = node.ports.iter().filter_map(|p| p.published);
-        let named = published
-            .find(|port| fault.mentions(&format!(":{port}:")) || fault.mentions(&format!(":{port} ")));
+        let named = published.find(|port| {
+            fault.message_contains(&format!(":{port}:")) || fault.message_contains(&format!(":{port} "))
+        });
         let port_text = named.map_or_else(|| "a published port".to_owned(), |port| format!("port {port}"));
         let answer = fault.into_error(&format!("start node {}", node.name));
         let reason = format!(

@@ -1,12 +1,13 @@
 //! Our objects on the engine: one label-filtered listing per kind.
 
-use crate::{DockerAgent, engine::CALL, filter::Filter};
+use crate::{DockerAgent, engine::CALL, filter::as_map};
 use bollard::{
     models::{ContainerSummary, ContainerSummaryStateEnum as State, Network},
     query_parameters::{ListContainersOptionsBuilder, ListVolumesOptionsBuilder},
 };
 use chainpool_agent::{
-    ClusterKey, LABEL_JOB, Labels, NodeState, Object, ObjectKind, Observation, Result, Scope, network_name,
+    ClusterKey, LABEL_JOB, LabelFilter, Labels, NodeState, Object, ObjectKind, Observation, Result, Scope,
+    network_name,
 };
 use std::collections::HashMap;
 
@@ -19,7 +20,7 @@ impl DockerAgent {
             Scope::Host => self.host_observe().await,
             Scope::Cluster(cluster) => {
                 let objects = self
-                    .objects_list(&Filter::cluster(self.instance, cluster))
+                    .objects_list(&LabelFilter::cluster(self.instance, cluster))
                     .await?;
                 Ok(Observation {
                     objects,
@@ -32,7 +33,7 @@ impl DockerAgent {
     /// Lists all objects once, ours and others'.
     async fn host_observe(&self) -> Result<Observation> {
         let all = HashMap::new();
-        let filter = Filter::instance(self.instance);
+        let filter = LabelFilter::instance(self.instance);
         let (containers, networks, volumes) = tokio::try_join!(
             self.containers(&all),
             self.networks(&all),
@@ -53,7 +54,7 @@ impl DockerAgent {
     }
 
     /// Lists containers, networks and volumes at once.
-    pub(crate) async fn objects_list(&self, filter: &Filter) -> Result<Vec<Object>> {
+    pub(crate) async fn objects_list(&self, filter: &LabelFilter) -> Result<Vec<Object>> {
         let (mut all, networks, volumes) = tokio::try_join!(
             self.containers_list(filter),
             self.networks_list(filter),
@@ -64,9 +65,9 @@ impl DockerAgent {
         Ok(all)
     }
 
-    pub(crate) async fn containers_list(&self, filter: &Filter) -> Result<Vec<Object>> {
+    pub(crate) async fn containers_list(&self, filter: &LabelFilter) -> Result<Vec<Object>> {
         Ok(self
-            .containers(&filter.as_map())
+            .containers(&as_map(filter))
             .await?
             .into_iter()
             .filter_map(container_object)
@@ -89,19 +90,19 @@ impl DockerAgent {
             .map_err(|f| f.into_error("list its containers"))
     }
 
-    pub(crate) async fn networks_list(&self, filter: &Filter) -> Result<Vec<Object>> {
+    pub(crate) async fn networks_list(&self, filter: &LabelFilter) -> Result<Vec<Object>> {
         Ok(self
-            .networks(&filter.as_map())
+            .networks(&as_map(filter))
             .await?
             .into_iter()
             .filter_map(network_object)
             .collect())
     }
 
-    pub(crate) async fn volumes_list(&self, filter: &Filter) -> Result<Vec<Object>> {
+    pub(crate) async fn volumes_list(&self, filter: &LabelFilter) -> Result<Vec<Object>> {
         let docker = self.engine.docker().await?;
         let options = ListVolumesOptionsBuilder::default()
-            .filters(&filter.as_map())
+            .filters(&as_map(filter))
             .build();
         let list = self
             .engine

@@ -2,13 +2,11 @@
 
 use crate::{
     DockerAgent,
-    engine::{CALL, Fault, SETTLE, poll_again},
-    filter::Filter,
+    engine::{CALL, CallError, EngineAnswer, SETTLE, is_being_removed, wait_for_retry},
 };
 use bollard::models::NetworkDisconnectRequest;
 use chainpool_agent::{
-    ClusterId, ClusterKey, Error, Generation, LABEL_GENERATION, LABEL_NODE, NodeName, Object, ObjectKind,
-    Result, Volumes,
+    ClusterId, ClusterKey, Error, Generation, LabelFilter, NodeName, Object, ObjectKind, Result, Volumes,
 };
 use futures::{StreamExt, stream};
 use tokio::time::Instant;
@@ -18,7 +16,7 @@ const CONCURRENCY: usize = 8;
 
 /// The scope of a removal.
 struct Removal {
-    filter: Filter,
+    filter: LabelFilter,
     /// Up to this generation.
     through: Generation,
     volumes: bool,
@@ -28,7 +26,7 @@ struct Removal {
 impl DockerAgent {
     /// Removes everything of a cluster up to and including one generation.
     pub(crate) async fn cluster_remove(&self, cluster: ClusterId, through: Generation) -> Result<()> {
-        let filter = Filter::cluster(self.instance, cluster);
+        let filter = LabelFilter::cluster(self.instance, cluster);
         self.remove_until_gone(&Removal {
             filter,
             through,
@@ -45,9 +43,7 @@ impl DockerAgent {
         node: &NodeName,
         volumes: Volumes,
     ) -> Result<()> {
-        let filter = Filter::cluster(self.instance, key.cluster)
-            .and(LABEL_GENERATION, &key.generation)
-            .and(LABEL_NODE, node);
+        let filter = LabelFilter::node(self.instance, key, node);
         let volumes = volumes == Volumes::Purge;
         self.remove_until_gone(&Removal {
             filter,
@@ -76,7 +72,7 @@ impl DockerAgent {
             failures.extend(self.remove_all(rest).await?);
             // Without failures the next listing confirms the removal at once; otherwise wait for the engine.
             let at_once = std::mem::take(&mut first) && failures.is_empty();
-            if !at_once && !poll_again(deadline).await {
+            if !at_once && !wait_for_retry(deadline).await {
                 return Err(Error::Busy(format!(
                     "some of {} could not be removed: {}",
                     names.join(", "),
@@ -139,9 +135,11 @@ impl DockerAgent {
         };
         match result {
             Ok(()) => Ok(None),
-            Err(fault) if fault.is_being_removed() => Ok(Some(format!("{name} is being removed"))),
-            Err(fault) if fault.mentions("active endpoints") => self.network_free(&object).await.map(Some),
-            Err(fault) if fault.mentions("volume is in use") => {
+            Err(fault) if is_being_removed(&fault) => Ok(Some(format!("{name} is being removed"))),
+            Err(fault) if fault.message_contains("active endpoints") => {
+                self.network_free(&object).await.map(Some)
+            }
+            Err(fault) if fault.message_contains("volume is in use") => {
                 self.volume_in_use(&object, fault).await.map(Some)
             }
             Err(fault) => Err(fault.into_error(&format!("remove {name}"))),
@@ -158,7 +156,7 @@ impl DockerAgent {
             .await
         {
             Ok(found) => found,
-            Err(fault) if fault.is(404) => return Ok(format!("{} was just removed", network.name)),
+            Err(fault) if fault.has_code(404) => return Ok(format!("{} was just removed", network.name)),
             Err(fault) => return Err(fault.into_error(&format!("inspect the network {}", network.name))),
         };
         let endpoints = found.containers.unwrap_or_default();
@@ -184,8 +182,8 @@ impl DockerAgent {
                         .await
                     {
                         // It may be gone already, which engines report in several ways: list again.
-                        Ok(()) | Err(Fault::Answer { .. }) => {}
-                        Err(Fault::Error(error)) => return Err(error),
+                        Ok(()) | Err(CallError::Answer(_)) => {}
+                        Err(CallError::Other(error)) => return Err(error),
                     }
                 }
                 Owner::Ours => {}
@@ -201,8 +199,8 @@ impl DockerAgent {
     }
 
     /// Our volume is in use. Our containers are being removed; a foreign container is named and not touched.
-    async fn volume_in_use(&self, volume: &Object, fault: Fault) -> Result<String> {
-        let Fault::Answer { message, .. } = &fault else {
+    async fn volume_in_use(&self, volume: &Object, fault: CallError) -> Result<String> {
+        let CallError::Answer(EngineAnswer { message, .. }) = &fault else {
             return Err(fault.into_error(&format!("remove {}", volume.name)));
         };
         // 20.10: `remove x: volume is in use - [id, id]`
@@ -229,7 +227,7 @@ impl DockerAgent {
                 let ours = labels.get(chainpool_agent::LABEL_INSTANCE) == Some(&self.instance.to_string());
                 Ok(if ours { Owner::Ours } else { Owner::Foreign })
             }
-            Err(fault) if fault.is(404) => Ok(Owner::Gone),
+            Err(fault) if fault.has_code(404) => Ok(Owner::Gone),
             Err(fault) => Err(fault.into_error(&format!("inspect the container {id}"))),
         }
     }

@@ -2,10 +2,10 @@
 
 use crate::{
     DockerAgent,
-    engine::{CALL, Fault, absent_is_fine},
+    engine::{CALL, CallError},
 };
 use bollard::{models::VolumeCreateRequest, query_parameters::RemoveVolumeOptionsBuilder};
-use chainpool_agent::{ClusterKey, Error, Labels, NodeSpec, Result, Volume, volume_name};
+use chainpool_agent::{ClusterKey, Error, Labels, NodeSpec, Result, Volume, absent_is_fine, volume_name};
 use futures::future::try_join_all;
 use std::collections::BTreeSet;
 
@@ -50,7 +50,7 @@ impl DockerAgent {
             // A restarted engine answers without labels until the volume is inspected.
             Ok(_) if self.volume_labels(&name).await?.as_ref() == Some(&ours) => Ok(false),
             Ok(_) => Err(Error::Foreign(format!("volume {name}"))),
-            Err(fault) if fault.is(409) => Err(Error::Foreign(format!("volume {name}"))),
+            Err(fault) if fault.has_code(409) => Err(Error::Foreign(format!("volume {name}"))),
             Err(fault) => Err(fault.into_error(&format!("create the volume {name}"))),
         }
     }
@@ -60,12 +60,12 @@ impl DockerAgent {
         let docker = self.engine.docker().await?;
         match self.engine.call(CALL, docker.inspect_volume(name)).await {
             Ok(volume) => Ok(Labels::from_map(&volume.labels)),
-            Err(fault) if fault.is(404) => Ok(None),
+            Err(fault) if fault.has_code(404) => Ok(None),
             Err(fault) => Err(fault.into_error(&format!("inspect the volume {name}"))),
         }
     }
 
-    pub(crate) async fn volume_remove(&self, name: &str) -> Result<(), Fault> {
+    pub(crate) async fn volume_remove(&self, name: &str) -> Result<(), CallError> {
         let docker = self.engine.docker().await?;
         let options = RemoveVolumeOptionsBuilder::default().build();
         absent_is_fine(

@@ -13,7 +13,7 @@ pub use world::World;
 
 use async_trait::async_trait;
 use chainpool_agent::{
-    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Error, Generation, ImageRef, Incarnation,
+    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Error, Generation, ImageRef, ImageRequest, Incarnation,
     InstanceId, Labels, LogLine, LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, NodeState, ObjectKind,
     Observation, PlatformKind, Port, Power, Probe, Result, Scope, SwarmRole, Volumes, Wake, WakeStream,
     network_name, node_object_name, volume_name,
@@ -176,15 +176,15 @@ impl Agent for MemoryAgent {
         .boxed()
     }
 
-    async fn ensure_image(&self, candidates: &[String]) -> Result<ImageRef> {
-        let found = candidates
+    async fn ensure_image(&self, request: &ImageRequest) -> Result<ImageRef> {
+        let found = request
+            .candidates
             .iter()
             .find(|candidate| self.world.images().contains(&candidate.as_str()));
         let missing = || {
-            Error::Refused(format!(
-                "none of the images {} is present, and this platform pulls none",
-                candidates.join(", ")
-            ))
+            let absent = |name: &String| format!("{name}: this platform pulls none");
+            let reasons: Vec<_> = request.candidates.iter().map(absent).collect();
+            request.unavailable("on this platform", &reasons)
         };
         found
             .map(|name| ImageRef {

@@ -5,7 +5,7 @@ mod test_platform;
 
 use async_trait::async_trait;
 use chainpool_agent::{
-    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Error, Generation, ImageRef, Incarnation,
+    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Error, Generation, ImageRef, ImageRequest, Incarnation,
     LogLine, LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, NodeState, ObjectKind, Observation, Port,
     Power, Probe, Result, Scope, Volumes, Wake, WakeStream, kit,
 };
@@ -82,10 +82,10 @@ impl Agent for FaultyAgent {
             .boxed()
     }
 
-    async fn ensure_image(&self, candidates: &[String]) -> Result<ImageRef> {
-        let found = self.inner.ensure_image(candidates).await;
+    async fn ensure_image(&self, request: &ImageRequest) -> Result<ImageRef> {
+        let found = self.inner.ensure_image(request).await;
         if self.is(Fault::Names) {
-            found.map_err(|_| Error::Refused(format!("no image {:?}", candidates.first())))
+            found.map_err(|_| Error::Refused(format!("no image {:?}", request.candidates.first())))
         } else {
             found
         }

@@ -1,11 +1,9 @@
 //! Port-forward to a node's port through the API server, whether the port is published or not.
 
-use crate::{
-    KubernetesAgent,
-    build::pod_name,
-    server::{CallError, MESSAGE_LIMIT, sanitized, status_message},
+use crate::{KubernetesAgent, build::pod_name, server::CallError};
+use chainpool_agent::{
+    Answer, ByteStream, ClusterKey, Error, NodeName, Port, Protocol, Result, network_name, sanitized,
 };
-use chainpool_agent::{ByteStream, ClusterKey, Error, NodeName, Port, Protocol, Result, network_name};
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::Portforwarder};
@@ -55,12 +53,8 @@ impl KubernetesAgent {
             .await;
         let mut forward = match forward {
             Ok(forward) => forward,
-            Err(CallError::Status { status, max_chars }) if !matches!(status.code, 401 | 403) => {
-                return Err(Error::Unreachable(format!(
-                    "{}: {}",
-                    target(),
-                    status_message(&status, max_chars)
-                )));
+            Err(CallError::Answer(answer)) if !matches!(answer.code(), 401 | 403) => {
+                return Err(Error::Unreachable(format!("{}: {}", target(), answer.text())));
             }
             Err(error) => return Err(error.into_error(&format!("forward {}", target()))),
         };
@@ -92,12 +86,7 @@ impl Forwarded {
             return None;
         };
         self.refusal = None;
-        refusal.map(|message| {
-            io::Error::new(
-                io::ErrorKind::ConnectionRefused,
-                sanitized(&message, MESSAGE_LIMIT),
-            )
-        })
+        refusal.map(|message| io::Error::new(io::ErrorKind::ConnectionRefused, sanitized(&message, true)))
     }
 }
 

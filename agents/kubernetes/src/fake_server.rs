@@ -1,7 +1,7 @@
 //! A fake HTTP server that is not an API server, for tests.
 
 use crate::{KubernetesAgent, server::Server};
-use chainpool_agent::InstanceId;
+use chainpool_agent::{ImageRequest, ImageSource, InstanceId};
 use kube::Config;
 use std::sync::{Arc, Mutex, atomic::AtomicUsize};
 use tokio::{
@@ -72,9 +72,9 @@ pub(crate) fn agent(server: Arc<Server>) -> KubernetesAgent {
         server,
         instance: InstanceId::new(),
         storage_class: None,
-        mirror: None,
-        registry: None,
-        tools: Mutex::new(None),
+        images: ImageSource::default(),
+        tools: ImageRequest::of(&[]),
+        tools_found: Mutex::new(None),
         pulls: AtomicUsize::new(0),
     }
 }

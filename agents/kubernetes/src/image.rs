@@ -3,10 +3,9 @@
 use crate::{
     KubernetesAgent, namespace_objects,
     pod::{resources, security},
-    reference::{full, registry_of, repository_of},
-    server::{CALL, SETTLE, absent_is_fine, wait_for_retry},
+    server::{CALL, SETTLE, wait_for_retry},
 };
-use chainpool_agent::{Error, ImageRef, Result};
+use chainpool_agent::{Error, ImageName, ImageRef, ImageRequest, Result, absent_is_fine};
 use futures::StreamExt;
 use k8s_openapi::{
     api::core::v1::{
@@ -33,6 +32,8 @@ use tokio::time::Instant;
 
 /// Time limit for pulling an image.
 const PULL: Duration = Duration::from_mins(10);
+/// The place of present images, for errors.
+const PLACE: &str = "on every machine of the cluster";
 /// Label with the pulling instance. Pulls belong to no cluster, so the labels of cluster objects do not
 /// apply.
 const LABEL_PULL: &str = "chainpool.pull";
@@ -41,11 +42,10 @@ const MISSING_COMMAND: &str = "/chainpool-only-pulls";
 
 impl KubernetesAgent {
     /// Returns the first candidate that is present on all schedulable machines, else pulls the first
-    /// available one. With a mirror, a name without a registry is pulled only through the mirror, but an
-    /// image present under its plain name is used.
-    pub(crate) async fn image_ensure(&self, candidates: &[String]) -> Result<ImageRef> {
-        if candidates.is_empty() {
-            return Err(Error::Refused("no image given: name at least one".to_owned()));
+    /// available one.
+    pub(crate) async fn image_ensure(&self, request: &ImageRequest) -> Result<ImageRef> {
+        if request.candidates.is_empty() {
+            return Err(request.unavailable(PLACE, &[]));
         }
         let nodes = self.server.all::<Node>()?;
         let nodes = self
@@ -54,35 +54,28 @@ impl KubernetesAgent {
             .await
             .map_err(|f| f.into_error("list nodes"))?
             .items;
-        for candidate in candidates {
-            let mirrored = self.mirrored(candidate);
-            for name in mirrored.iter().chain([candidate]) {
-                if let Some(pinned) = pinned_on_all_machines(&nodes, name) {
-                    return Ok(ImageRef {
-                        name: name.clone(),
-                        pinned,
-                    });
-                }
+        for name in self.images.present_names(&request.candidates) {
+            if let Some(pinned) = pinned_on_all_machines(&nodes, &name) {
+                return Ok(ImageRef { name, pinned });
             }
         }
         let pull = self.pull_namespace_create().await?;
-        let found = self.pull_first(&pull.namespace, candidates).await;
+        let found = self.pull_first(&pull.namespace, request).await;
         drop(pull);
         let removed = self.pull_namespace_delete().await;
         let found = found?;
         removed?;
-        found.map_err(|reasons| images_unavailable(candidates, &reasons))
+        found.map_err(|reasons| request.unavailable(PLACE, &reasons))
     }
 
     /// Pulls the first available candidate. Returns the reasons if none is available.
     async fn pull_first(
         &self,
         namespace: &str,
-        candidates: &[String],
+        request: &ImageRequest,
     ) -> Result<Result<ImageRef, Vec<String>>> {
         let mut reasons = Vec::new();
-        for candidate in candidates {
-            let name = self.mirrored(candidate).unwrap_or_else(|| candidate.clone());
+        for name in self.images.pull_names(&request.candidates) {
             match self.image_pull(namespace, &name).await {
                 Ok(pinned) => return Ok(Ok(ImageRef { name, pinned })),
                 Err(Error::Refused(reason)) => reasons.push(format!("{name}: {reason}")),
@@ -93,21 +86,14 @@ impl KubernetesAgent {
     }
 
     /// The image that places files. Searched once: it changes only with Chainpool's version.
-    pub(crate) async fn tools(&self) -> Result<ImageRef> {
-        if let Some(tools) = self.tools.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+    pub(crate) async fn tools_image(&self) -> Result<ImageRef> {
+        let found = || self.tools_found.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tools) = found().clone() {
             return Ok(tools);
         }
-        let tools = self
-            .image_ensure(&[concat!("chainpool/tools:", env!("CARGO_PKG_VERSION")).to_owned()])
-            .await?;
-        *self.tools.lock().unwrap_or_else(PoisonError::into_inner) = Some(tools.clone());
+        let tools = self.image_ensure(&self.tools).await?;
+        *found() = Some(tools.clone());
         Ok(tools)
-    }
-
-    /// The name on the mirror; `None` without a mirror, or if the name has a registry.
-    fn mirrored(&self, name: &str) -> Option<String> {
-        let mirror = self.mirror.as_deref()?.trim_end_matches('/');
-        registry_of(name).is_none().then(|| format!("{mirror}/{name}"))
     }
 
     /// The pull secret for this image, if it is in the registry of the credentials. Other registries must not
@@ -118,7 +104,7 @@ impl KubernetesAgent {
         namespace: &str,
         labels: BTreeMap<String, String>,
     ) -> Option<Secret> {
-        let login = self.registry.as_ref().filter(|login| login.is_for(image))?;
+        let login = self.images.login(image)?;
         Some(namespace_objects::login(
             namespace,
             labels,
@@ -270,8 +256,8 @@ impl Drop for Pull<'_> {
 
 /// The pinned reference of an image that is present on all schedulable machines.
 fn pinned_on_all_machines(nodes: &[Node], name: &str) -> Option<String> {
-    let wanted = full(name);
-    let repository = format!("{}@", repository_of(&wanted));
+    let wanted = ImageName(name).full();
+    let repository = format!("{}@", ImageName(&wanted).repository());
     let schedulable = nodes
         .iter()
         .filter(|n| n.spec.as_ref().and_then(|s| s.unschedulable) != Some(true));
@@ -364,24 +350,9 @@ fn pull_pod(image: &str, login: Option<&str>) -> Pod {
     }
 }
 
-fn images_unavailable(candidates: &[String], reasons: &[String]) -> Error {
-    let build = candidates
-        .iter()
-        .find_map(|c| repository_of(c).rsplit('/').next())
-        .map(|name| name.strip_prefix("chainpool-").unwrap_or(name));
-    let build = build.map_or_else(String::new, |name| {
-        format!("build one with `make docker-{name}` and load it into the machines' runtime, ")
-    });
-    Error::Refused(format!(
-        "no image is present on all machines of the cluster, and none can be pulled ({}): {build}push it to a registry, or set a mirror",
-        reasons.join("; ")
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chainpool_agent::{Connection, InstanceId};
     use serde_json::json;
 
     fn node(names: &[&str]) -> Node {
@@ -401,36 +372,6 @@ mod tests {
         );
         assert_eq!(pinned_on_all_machines(&[with, node(&[])], "a/b:1"), None);
         assert_eq!(pinned_on_all_machines(&[], "a/b:1"), None);
-    }
-
-    #[test]
-    fn registry_credentials_are_used_for_their_registry_only() {
-        let agent = |mirror: Option<&str>| {
-            KubernetesAgent::connect(&Connection {
-                instance: InstanceId::new(),
-                address: "https://h:6443".into(),
-                kubeconfig: Some(chainpool_agent::Secret::new(
-                    "{clusters: [{name: c, cluster: {}}], users: [{name: u, user: {token: t}}], contexts: [{name: x, context: {cluster: c, user: u}}], current-context: x}".into(),
-                )),
-                storage_class: None,
-                tls: None,
-                insecure: false,
-                bind: "0.0.0.0".parse().expect("an address"),
-                mirror: mirror.map(str::to_owned),
-                registry: Some(chainpool_agent::RegistryLogin {
-                    address: "m.example:5000".into(),
-                    user: "me".into(),
-                    password: chainpool_agent::Secret::new("secret".into()),
-                }),
-            })
-            .expect("an agent")
-        };
-        let used = |mirror, image| agent(mirror).login(image, "n", BTreeMap::new()).is_some();
-        assert!(used(Some("m.example:5000"), "m.example:5000/a"));
-        assert!(!used(Some("m.example:5000"), "m.example:5000.evil.example/a"));
-        assert!(!used(Some("m.example:5000"), "ghcr.io/x/y:1"));
-        assert!(!used(None, "ghcr.io/x/y:1") && used(None, "m.example:5000/a"));
-        assert!(!used(Some("evil.example"), "evil.example/a"));
     }
 
     #[test]

@@ -4,13 +4,13 @@ use crate::{
     KubernetesAgent,
     apply::{labels_of, title},
     build::JobObjects,
-    filter::Filter,
+    filter::{params, selector},
     pod_status::{PodStatus, StartFailure},
-    server::{CALL, SETTLE, absent_is_fine, wait_for_retry},
+    server::{CALL, SETTLE, wait_for_retry},
 };
 use chainpool_agent::{
-    ClusterKey, Error, ImageRef, LABEL_GENERATION, LABEL_HASH, LABEL_JOB, LABEL_NODE, Labels, NodeName,
-    NodeSpec, Result, network_name,
+    ClusterKey, Error, ImageRef, LABEL_HASH, LABEL_JOB, LABEL_NODE, LabelFilter, Labels, NodeName, NodeSpec,
+    Result, absent_is_fine, network_name,
 };
 use futures::{StreamExt, stream};
 use k8s_openapi::api::{
@@ -110,7 +110,7 @@ impl KubernetesAgent {
         let job_events = watch_object(jobs.clone(), name.as_str()).map(|event| event.map(drop));
         let pod_events = watcher(
             pods,
-            watcher::Config::default().labels(self.job_filter(key, name).as_str()),
+            watcher::Config::default().labels(&selector(&self.job_filter(key, name))),
         )
         .map(|event| event.map(drop));
         let mut events = pin!(stream::select(job_events, pod_events));
@@ -195,9 +195,8 @@ impl KubernetesAgent {
             .and_then(|status| status.start_failure()))
     }
 
-    fn job_filter(&self, key: &ClusterKey, name: &NodeName) -> Filter {
-        let filter = Filter::cluster(self.instance, key.cluster).and(LABEL_GENERATION, &key.generation);
-        filter.and(LABEL_NODE, name).and(LABEL_JOB, &true)
+    fn job_filter(&self, key: &ClusterKey, name: &NodeName) -> LabelFilter {
+        LabelFilter::node(self.instance, key, name).and(LABEL_JOB, &true)
     }
 
     /// The job's pod. Of two pods, returns the pod that is not being deleted.
@@ -205,7 +204,7 @@ impl KubernetesAgent {
         let api: Api<Pod> = self.server.within(&network_name(key))?;
         let list = self
             .server
-            .call(CALL, api.list(&self.job_filter(key, name).params()))
+            .call(CALL, api.list(&params(&self.job_filter(key, name))))
             .await;
         let mut pods = list
             .map_err(|f| f.into_error(&format!("list the pods of job {name}")))?

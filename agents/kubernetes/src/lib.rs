@@ -28,7 +28,6 @@ mod observe;
 mod pod;
 mod pod_status;
 mod probe;
-mod reference;
 mod remove;
 mod response_limit;
 mod server;
@@ -38,17 +37,20 @@ mod watch;
 
 use async_trait::async_trait;
 use chainpool_agent::{
-    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Connection, Generation, ImageRef, Incarnation,
-    InstanceId, LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, Observation, Platform, PlatformKind,
-    Port, Power, Probe, RegistryLogin, Result, Scope, Volumes, WakeStream,
+    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Connection, Generation, ImageRef, ImageRequest,
+    ImageSource, Incarnation, InstanceId, LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, Observation,
+    Platform, PlatformKind, Port, Power, Probe, Result, Scope, Volumes, WakeStream,
 };
 use pod_status::PodStatus;
 use server::Server;
 use std::sync::{Arc, Mutex, atomic::AtomicUsize};
 
 /// Creates agents for Kubernetes clusters.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct KubernetesPlatform;
+#[derive(Debug, Clone)]
+pub struct KubernetesPlatform {
+    /// The image of Chainpool's programs that place files in nodes.
+    pub tools: ImageRequest,
+}
 
 impl Platform for KubernetesPlatform {
     fn kind(&self) -> PlatformKind {
@@ -60,7 +62,7 @@ impl Platform for KubernetesPlatform {
     }
 
     fn connect(&self, connection: &Connection) -> Result<Arc<dyn Agent>> {
-        Ok(Arc::new(KubernetesAgent::connect(connection)?))
+        Ok(Arc::new(KubernetesAgent::connect(connection, &self.tools)?))
     }
 }
 
@@ -69,31 +71,26 @@ pub struct KubernetesAgent {
     server: Arc<Server>,
     instance: InstanceId,
     storage_class: Option<String>,
-    mirror: Option<String>,
-    registry: Option<RegistryLogin>,
-    /// The image that places files, once found.
-    tools: Mutex<Option<ImageRef>>,
+    images: ImageSource,
+    /// The image that places files.
+    tools: ImageRequest,
+    /// The same, once found.
+    tools_found: Mutex<Option<ImageRef>>,
     /// The number of image pulls in progress.
     pulls: AtomicUsize,
 }
 
 impl KubernetesAgent {
-    /// Validates address and kubeconfig. Sends no request: the API server may be down.
-    pub fn connect(connection: &Connection) -> Result<Self> {
-        let Connection {
-            instance,
-            storage_class,
-            mirror,
-            registry,
-            ..
-        } = connection;
+    /// Validates address and kubeconfig. Sends no request: the API server may be down. `tools` is the image
+    /// of the programs that place files in nodes.
+    pub fn connect(connection: &Connection, tools: &ImageRequest) -> Result<Self> {
         Ok(Self {
             server: Arc::new(Server::new(connect::config(connection)?)),
-            instance: *instance,
-            storage_class: storage_class.clone(),
-            mirror: mirror.clone(),
-            registry: registry.clone(),
-            tools: Mutex::new(None),
+            instance: connection.instance,
+            storage_class: connection.storage_class.clone(),
+            images: connection.images(),
+            tools: tools.clone(),
+            tools_found: Mutex::new(None),
             pulls: AtomicUsize::new(0),
         })
     }
@@ -124,8 +121,8 @@ impl Agent for KubernetesAgent {
         watch::watch(self.server.clone(), self.instance)
     }
 
-    async fn ensure_image(&self, candidates: &[String]) -> Result<ImageRef> {
-        self.image_ensure(candidates).await
+    async fn ensure_image(&self, request: &ImageRequest) -> Result<ImageRef> {
+        self.image_ensure(request).await
     }
 
     async fn ensure_network(&self, key: &ClusterKey, network: &NetworkSpec) -> Result<()> {

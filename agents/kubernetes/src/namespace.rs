@@ -5,7 +5,7 @@ use crate::{
     apply::{FIELD_MANAGER, labels_of},
     namespace_objects,
     remove::deletion_blocker_text,
-    server::{CALL, SETTLE, wait_for_retry},
+    server::{CALL, SETTLE, already_exists, wait_for_retry},
 };
 use chainpool_agent::{ClusterKey, Error, Labels, NetworkSpec, Result, network_name};
 use k8s_openapi::api::core::v1::Namespace;
@@ -45,7 +45,7 @@ impl KubernetesAgent {
         loop {
             match self.server.call(CALL, api.create(&params, wanted)).await {
                 Ok(_) => return Ok(()),
-                Err(error) if error.already_exists() => {}
+                Err(error) if already_exists(&error) => {}
                 Err(error) => return Err(error.into_error(&format!("create the namespace {name}"))),
             }
             let found = self

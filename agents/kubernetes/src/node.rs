@@ -6,11 +6,11 @@ use crate::{
     build::{NodeObjects, pod_name, published_name},
     node_builder::{NodeBuilder, label_map},
     pod_status::{PodStatus, StartFailure},
-    server::{CALL, CallError, SETTLE, absent_is_fine, wait_for_retry},
+    server::{CALL, CallError, SETTLE, wait_for_retry},
 };
 use chainpool_agent::{
     ClusterKey, Error, ImageRef, Incarnation, LABEL_HASH, LABEL_NODE, Labels, NodeName, NodeSpec, Place,
-    Power, Result, network_name,
+    Power, Result, absent_is_fine, network_name,
 };
 use futures::StreamExt;
 use k8s_openapi::api::{
@@ -98,7 +98,7 @@ impl KubernetesAgent {
             tools: if node.files.is_empty() {
                 None
             } else {
-                Some(self.tools().await?)
+                Some(self.tools_image().await?)
             },
             class: if node.volumes.is_empty() {
                 None

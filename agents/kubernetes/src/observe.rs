@@ -3,14 +3,14 @@
 use crate::{
     KubernetesAgent,
     apply::{NamespacedObject, labels_of},
-    filter::Filter,
+    filter::params,
     job::{JobResult, job_result},
     pod_status::PodStatus,
     server::CALL,
 };
 use chainpool_agent::{
-    ClusterId, Generation, LABEL_INSTANCE, Labels, NodeName, NodeState, Object, ObjectKind, Observation,
-    ResourcesInUse, Result, Scope,
+    ClusterId, Generation, LABEL_INSTANCE, LabelFilter, Labels, NodeName, NodeState, Object, ObjectKind,
+    Observation, ResourcesInUse, Result, Scope,
 };
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
@@ -31,14 +31,14 @@ impl KubernetesAgent {
     /// cluster. They are deleted with their namespace.
     pub(crate) async fn objects_observe(&self, scope: Scope) -> Result<Observation> {
         let filter = match scope {
-            Scope::Host => Filter::instance(self.instance),
-            Scope::Cluster(cluster) => Filter::cluster(self.instance, cluster),
+            Scope::Host => LabelFilter::instance(self.instance),
+            Scope::Cluster(cluster) => LabelFilter::cluster(self.instance, cluster),
         };
         // For a host, services are listed without a filter: ports of other services are unavailable to us.
-        let ours = filter.params();
+        let ours = params(&filter);
         let service_params = match scope {
             Scope::Host => ListParams::default(),
-            Scope::Cluster(_) => filter.params(),
+            Scope::Cluster(_) => params(&filter),
         };
         let (namespaces, sets, jobs, mut pods, claims, services, policies, budgets) = tokio::try_join!(
             self.list::<Namespace>(&ours),
@@ -110,11 +110,11 @@ impl KubernetesAgent {
 
     async fn metadata_list<K: NamespacedObject>(
         &self,
-        filter: &Filter,
+        filter: &LabelFilter,
         kind: ObjectKind,
     ) -> Result<Vec<Object>> {
         let api = self.server.all::<K>()?;
-        let list = self.server.call(CALL, api.list_metadata(&filter.params())).await;
+        let list = self.server.call(CALL, api.list_metadata(&params(filter))).await;
         let list = list.map_err(|f| f.into_error(&format!("list {}", K::plural(&()))))?;
         Ok(list
             .items

@@ -3,11 +3,11 @@
 use crate::{
     KubernetesAgent,
     apply::{NamespacedObject, labels_of},
-    filter::Filter,
-    server::{CALL, SETTLE, Server, absent_is_fine, wait_for_retry},
+    filter::params,
+    server::{CALL, SETTLE, Server, wait_for_retry},
 };
 use chainpool_agent::{
-    ClusterId, ClusterKey, Error, Generation, LABEL_GENERATION, LABEL_NODE, NodeName, Result, Volumes,
+    ClusterId, ClusterKey, Error, Generation, LabelFilter, NodeName, Result, Volumes, absent_is_fine,
     network_name,
 };
 use k8s_openapi::api::{
@@ -34,9 +34,7 @@ impl KubernetesAgent {
         node: &NodeName,
         volumes: Volumes,
     ) -> Result<()> {
-        let filter = Filter::cluster(self.instance, key.cluster)
-            .and(LABEL_GENERATION, &key.generation)
-            .and(LABEL_NODE, node);
+        let filter = LabelFilter::node(self.instance, key, node);
         self.namespace_empty(&network_name(key), &filter, volumes == Volumes::Purge)
             .await
     }
@@ -46,14 +44,14 @@ impl KubernetesAgent {
     /// waited for: no later generation has its name, and Kubernetes deletes it once that API is repaired or
     /// removed.
     pub(crate) async fn cluster_remove(&self, cluster: ClusterId, through: Generation) -> Result<()> {
-        let filter = Filter::cluster(self.instance, cluster);
+        let filter = LabelFilter::cluster(self.instance, cluster);
         let deadline = Instant::now() + SETTLE;
         let api: Api<Namespace> = self.server.all()?;
         let mut removed = BTreeSet::new();
         loop {
             let list = self
                 .server
-                .call(CALL, api.list(&filter.params()))
+                .call(CALL, api.list(&params(&filter)))
                 .await
                 .map_err(|f| f.into_error("list namespaces"))?;
             let namespaces: Vec<_> = list
@@ -123,7 +121,7 @@ impl KubernetesAgent {
 
     /// Deletes all objects with these labels in a namespace and waits until none is left. Stateful sets and
     /// jobs go first, because they would recreate their pods.
-    async fn namespace_empty(&self, namespace: &str, filter: &Filter, volumes: bool) -> Result<()> {
+    async fn namespace_empty(&self, namespace: &str, filter: &LabelFilter, volumes: bool) -> Result<()> {
         let deadline = Instant::now() + SETTLE;
         let server = &self.server;
         loop {
@@ -159,9 +157,9 @@ impl KubernetesAgent {
     }
 
     /// Deletes secrets without listing them: Chainpool may not read them.
-    async fn secrets_delete(&self, namespace: &str, filter: &Filter) -> Result<()> {
+    async fn secrets_delete(&self, namespace: &str, filter: &LabelFilter) -> Result<()> {
         let api: Api<Secret> = self.server.within(namespace)?;
-        let (params, matching) = (DeleteParams::default(), filter.params());
+        let (params, matching) = (DeleteParams::default(), params(filter));
         absent_is_fine(
             self.server
                 .call(CALL, api.delete_collection(&params, &matching))
@@ -278,12 +276,12 @@ impl Server {
     async fn delete_matching<K: NamespacedObject>(
         &self,
         namespace: &str,
-        filter: &Filter,
+        filter: &LabelFilter,
     ) -> Result<Vec<String>> {
         let api: Api<K> = self.within(namespace)?;
         let kind = K::plural(&());
         let list = self
-            .call(CALL, api.list_metadata(&filter.params()))
+            .call(CALL, api.list_metadata(&params(filter)))
             .await
             .map_err(|f| f.into_error(&format!("list {kind}")))?;
         for object in list

@@ -1,11 +1,9 @@
 //! Calls to the API server, with time limits and error mapping.
 
 use crate::response_limit;
-use chainpool_agent::{Error, Result};
+use chainpool_agent::{Answer, Error, Result, call_within, error_chain, sanitized};
 use kube::{Api, Client, Config, Resource, client::ClientBuilder, core::Status, runtime::watcher};
 use std::{
-    error::Error as _,
-    fmt::Write as _,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -20,10 +18,6 @@ pub(crate) const CALL: Duration = Duration::from_secs(30);
 pub(crate) const SETTLE: Duration = Duration::from_mins(2);
 /// Interval between checks of such a change.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// Maximum characters of an API server's message in our errors.
-pub(crate) const MESSAGE_LIMIT: usize = 4000;
-/// The same before the server was verified as an API server.
-const UNVERIFIED_MESSAGE_LIMIT: usize = 200;
 /// The reason that kube sets if an error body is not a Status. It then uses the body as message.
 const NO_STATUS: &str = "Failed to parse error data";
 
@@ -96,27 +90,13 @@ impl Server {
         Ok(Api::namespaced(self.client()?, namespace))
     }
 
-    /// Runs a call with a time limit. The call is boxed to keep futures of concurrent calls small.
-    pub(crate) fn call<'a, T>(
+    /// Waits for a call, up to `limit`.
+    pub(crate) fn call<'a, T: 'a>(
         &'a self,
         limit: Duration,
         call: impl Future<Output = Result<T, kube::Error>> + Send + 'a,
-    ) -> impl Future<Output = Result<T, CallError>> + Send + 'a
-    where
-        T: 'a,
-    {
-        let call = Box::pin(call);
-        async move {
-            match tokio::time::timeout(limit, call).await {
-                Ok(Ok(value)) => Ok(value),
-                Ok(Err(e)) => Err(self.call_error(e)),
-                Err(_) => Err(CallError::Other(Error::Unreachable(format!(
-                    "{}: no response within {} s",
-                    self.address(),
-                    limit.as_secs()
-                )))),
-            }
-        }
+    ) -> impl Future<Output = Result<T, CallError>> + Send + 'a {
+        call_within(limit, self.address(), call, |error| self.call_error(error))
     }
 
     /// Maps an error of kube.
@@ -150,15 +130,12 @@ impl Server {
         // All fields of a Status have defaults, so kube accepts any JSON object. A real one is a failure with
         // a code.
         if status.is_failure() && status.code != 0 && status.reason != NO_STATUS {
-            let max_chars = if self.verified.load(Ordering::Relaxed) {
-                MESSAGE_LIMIT
-            } else {
-                UNVERIFIED_MESSAGE_LIMIT
-            };
-            return CallError::Status {
-                status: Box::new(status),
-                max_chars,
-            };
+            let is_verified = self.verified.load(Ordering::Relaxed);
+            return CallError::Answer(ServerAnswer {
+                code: status.code,
+                reason: status.reason,
+                message: sanitized(&status.message, is_verified),
+            });
         }
         self.status_only_error(status.code)
     }
@@ -175,13 +152,11 @@ impl Server {
                 "{}: no API server responds there (status {code})",
                 self.address()
             ))),
-            _ => CallError::Status {
-                status: Box::new(Status {
-                    code,
-                    ..Status::default()
-                }),
-                max_chars: UNVERIFIED_MESSAGE_LIMIT,
-            },
+            _ => CallError::Answer(ServerAnswer {
+                code,
+                reason: String::new(),
+                message: String::new(),
+            }),
         }
     }
 
@@ -203,20 +178,6 @@ impl Server {
     }
 }
 
-/// An error and its causes, without repetition.
-fn error_chain(error: &kube::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let message = cause.to_string();
-        if !text.contains(&message) {
-            let _ = write!(text, ": {message}");
-        }
-        source = cause.source();
-    }
-    text
-}
-
 /// Waits before a condition is checked again; false if the deadline has passed.
 pub(crate) async fn wait_for_retry(deadline: Instant) -> bool {
     if Instant::now() >= deadline {
@@ -226,101 +187,56 @@ pub(crate) async fn wait_for_retry(deadline: Instant) -> bool {
     true
 }
 
-/// Truncates a message to `max_chars` and escapes control characters, so that it fits one line.
-pub(crate) fn sanitized(message: &str, max_chars: usize) -> String {
-    let mut text = String::new();
-    for (count, character) in message.trim().chars().enumerate() {
-        if count == max_chars {
-            text.push('…');
-            break;
-        }
-        if character.is_control() {
-            text.extend(character.escape_default());
-        } else {
-            text.push(character);
-        }
-    }
-    text
-}
+/// The error of one call to an API server.
+pub(crate) type CallError = chainpool_agent::CallError<ServerAnswer>;
 
-/// The error of one call. Keeps the server's status, because callers branch on it.
+/// An error status of an API server.
 #[derive(Debug)]
-pub(crate) enum CallError {
-    /// The server responded with an error status.
-    Status {
-        /// The complete status.
-        status: Box<Status>,
-        /// Maximum characters of its message in our error.
-        max_chars: usize,
-    },
-    /// Any other error, already mapped.
-    Other(Error),
+pub(crate) struct ServerAnswer {
+    code: u16,
+    reason: String,
+    message: String,
 }
 
-impl From<Error> for CallError {
-    fn from(error: Error) -> Self {
-        Self::Other(error)
-    }
-}
-
-impl CallError {
-    /// Returns true if the server responded with this status code.
-    pub(crate) fn has_code(&self, code: u16) -> bool {
-        matches!(self, Self::Status { status, .. } if status.code == code)
-    }
-
-    /// Returns true if the server's message contains this text.
-    pub(crate) fn message_contains(&self, text: &str) -> bool {
-        matches!(self, Self::Status { status, .. } if status.message.contains(text))
-    }
-
+impl ServerAnswer {
     /// Returns true if the object or its namespace is being deleted.
-    pub(crate) fn is_terminating(&self) -> bool {
-        self.message_contains("being terminated") || self.message_contains("is being deleted")
+    fn is_terminating(&self) -> bool {
+        ["being terminated", "is being deleted"]
+            .iter()
+            .any(|text| self.message.contains(text))
+    }
+}
+
+/// Returns true if an object of that name already exists.
+pub(crate) fn already_exists(error: &CallError) -> bool {
+    error
+        .answer()
+        .is_some_and(|answer| answer.reason == "AlreadyExists")
+}
+
+impl Answer for ServerAnswer {
+    fn code(&self) -> u16 {
+        self.code
     }
 
-    /// Returns true if an object of that name already exists.
-    pub(crate) fn already_exists(&self) -> bool {
-        matches!(self, Self::Status { status, .. } if status.reason == "AlreadyExists")
+    fn message(&self) -> &str {
+        &self.message
     }
 
-    /// Maps to an error for the executor. `action` completes "the API server failed to …".
-    pub(crate) fn into_error(self, action: &str) -> Error {
-        let (terminating, over_quota) = (self.is_terminating(), self.message_contains("exceeded quota"));
-        let (code, message) = match self {
-            Self::Other(error) => return error,
-            Self::Status { status, max_chars } => (status.code, status_message(&status, max_chars)),
-        };
-        let text = format!("the API server failed to {action}: {message}");
-        match code {
-            _ if terminating => Error::Busy(text),
+    fn into_error(self, action: &str) -> Error {
+        let text = format!("the API server failed to {action}: {}", self.text());
+        match self.code {
+            _ if self.is_terminating() => Error::Busy(text),
             401 => Error::Refused(format!(
                 "{text}. The token or certificate of the kubeconfig is invalid or expired: replace it"
             )),
-            403 if over_quota => Error::Busy(text),
+            403 if self.message.contains("exceeded quota") => Error::Busy(text),
             403 => Error::Refused(format!(
                 "{text}. Grant the permissions of agents/kubernetes/rbac.yaml"
             )),
             408 | 409 | 410 | 429 | 500.. => Error::Busy(text),
             _ => Error::Refused(text),
         }
-    }
-}
-
-/// The server's message, or its status code if there is none.
-pub(crate) fn status_message(status: &Status, max_chars: usize) -> String {
-    if status.message.is_empty() {
-        format!("status {}", status.code)
-    } else {
-        sanitized(&status.message, max_chars)
-    }
-}
-
-/// Treats absence as success, for deletions.
-pub(crate) fn absent_is_fine<T>(result: Result<T, CallError>) -> Result<(), CallError> {
-    match result {
-        Err(error) if error.has_code(404) => Ok(()),
-        other => other.map(drop),
     }
 }
 
@@ -481,8 +397,8 @@ mod tests {
                 .filter(|c| *c == 'x')
                 .count()
         };
-        assert!((100..UNVERIFIED_MESSAGE_LIMIT).contains(&length()));
+        assert!((100..200).contains(&length()));
         server.mark_verified();
-        assert!((3000..MESSAGE_LIMIT).contains(&length()));
+        assert!((3000..4000).contains(&length()));
     }
 }

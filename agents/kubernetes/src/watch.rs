@@ -1,7 +1,7 @@
 //! Watches of our pods and stateful sets, as wake-ups.
 
-use crate::{apply::labels_of, filter::Filter, pod_status::PodStatus, server::Server};
-use chainpool_agent::{InstanceId, LABEL_JOB, Labels, Wake, WakeStream};
+use crate::{apply::labels_of, filter::selector, pod_status::PodStatus, server::Server};
+use chainpool_agent::{InstanceId, LABEL_JOB, LabelFilter, Labels, Wake, WakeStream};
 use futures::{Stream, StreamExt, future, stream};
 use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::Pod};
 use kube::{
@@ -31,7 +31,7 @@ pub(crate) fn watch(server: Arc<Server>, instance: InstanceId) -> WakeStream {
 
 fn open(server: &Arc<Server>, instance: InstanceId) -> chainpool_agent::Result<Watch> {
     let (pods, sets): (Api<Pod>, Api<StatefulSet>) = (server.all()?, server.all()?);
-    let config = Config::default().labels(Filter::instance(instance).as_str());
+    let config = Config::default().labels(&selector(&LabelFilter::instance(instance)));
     let pods = watcher::watcher(pods, config.clone()).map(|event| event.map(WatchEvent::Pod));
     let sets = watcher::watcher(sets, config).map(|event| event.map(WatchEvent::Set));
     let events = stream::select(pods, sets).boxed();

@@ -10,10 +10,10 @@ use crate::{
 };
 use async_trait::async_trait;
 use chainpool_agent::{
-    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Error, Generation, ImageRef, Incarnation,
-    InstanceId, Labels, LogLine, LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, NodeState, ObjectKind,
-    Observation, PlatformKind, Port, Power, Probe, Result, Scope, SwarmRole, Volumes, Wake, WakeStream,
-    network_name, node_object_name, volume_name,
+    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Error, Generation, ImageRef, ImageRequest,
+    Incarnation, InstanceId, Labels, LogLine, LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec,
+    NodeState, ObjectKind, Observation, PlatformKind, Port, Power, Probe, Result, Scope, SwarmRole, Volumes,
+    Wake, WakeStream, network_name, node_object_name, volume_name,
 };
 use futures::{StreamExt, stream};
 use std::{sync::Arc, time::Duration};
@@ -424,15 +424,15 @@ impl Agent for MemoryAgent {
         .boxed()
     }
 
-    async fn ensure_image(&self, candidates: &[String]) -> Result<ImageRef> {
+    async fn ensure_image(&self, request: &ImageRequest) -> Result<ImageRef> {
         let find = async {
             let state = self.world.state();
+            let candidates = &request.candidates;
             let found = candidates.iter().find(|candidate| state.has_image(candidate));
             let missing = || {
-                Error::Refused(format!(
-                    "none of the images {} is present, and this platform pulls none",
-                    candidates.join(", ")
-                ))
+                let absent = |name: &String| format!("{name}: this platform pulls none");
+                let reasons: Vec<_> = candidates.iter().map(absent).collect();
+                request.unavailable("on this platform", &reasons)
             };
             found
                 .map(|name| ImageRef {

@@ -23,7 +23,7 @@ pub use saturation::is_client_saturated;
 
 use async_trait::async_trait;
 use chainpool_agent::{
-    Audience, ClusterSpec, LogConfig, NetworkSpec, NodeName, Observation, Protocol, Secret,
+    Audience, ClusterSpec, ImageName, LogConfig, NetworkSpec, NodeName, Observation, Protocol, Secret,
 };
 use chainpool_api as api;
 use chainpool_health::HealthPolicy;
@@ -34,6 +34,22 @@ use std::collections::{BTreeMap, BTreeSet};
 pub trait NetworkType: Send + Sync {
     /// Public description: parameters, presets, images.
     fn describe(&self) -> api::NetworkType;
+
+    /// Repositories of the images that this source can build, each with the command; for errors about missing
+    /// images.
+    fn image_builds(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+
+    /// How to build one of these images; `None` if this source builds none of them.
+    fn image_advice(&self, images: &[String]) -> Option<String> {
+        let builds = self.image_builds();
+        images.iter().find_map(|image| {
+            let repository = ImageName(image).repository();
+            let (_, command) = builds.iter().find(|(known, _)| *known == repository)?;
+            Some(format!("build {image} with `{command}`"))
+        })
+    }
 
     /// Resolves a preset name: `default` is the type's first preset unless a preset has that name.
     fn preset(&self, name: &str) -> String {

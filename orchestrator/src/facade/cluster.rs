@@ -47,7 +47,7 @@ impl Orchestrator {
             check_name("name", name)?;
         }
         check_labels(&labels)?;
-        let network_type = network_type.unwrap_or_else(|| "cometbft".to_owned());
+        let network_type = network_type.unwrap_or_else(|| self.runtime.registry.default_type().to_owned());
         let network = self
             .runtime
             .registry

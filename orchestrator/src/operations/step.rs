@@ -12,7 +12,7 @@ use crate::{
     runtime::crash_loop::crash_loop_text,
 };
 use chainpool_agent::{
-    ClusterId, ClusterSpec, ImageRef, Incarnation, NodeName, NodeSpec, Observation, Power, Scope,
+    ClusterId, ClusterSpec, ImageRef, ImageRequest, Incarnation, NodeName, NodeSpec, Observation, Power, Scope,
 };
 use chainpool_api::{HealthState, OperationKind, OperationState, Timestamp};
 use chainpool_networks::{History, InitError};
@@ -34,20 +34,21 @@ async fn permit<'s>(
         .map_err(Error::internal)?)
 }
 
-/// Resolves the first available image.
-async fn image_of(context: &StepContext, images: &[String]) -> Result<ImageRef, StepError> {
-    context
-        .host
-        .agent
-        .ensure_image(images)
-        .await
-        .map_err(|error| match error {
+impl Operations {
+    /// Resolves the first available image.
+    async fn image_of(&self, context: &StepContext, images: &[String]) -> Result<ImageRef, StepError> {
+        let network = self.runtime.registry.get(&context.cluster.network_type);
+        let request = ImageRequest {
+            candidates: images.to_vec(),
+            advice: network.ok().and_then(|network| network.image_advice(images)),
+        };
+        let found = context.host.agent.ensure_image(&request).await;
+        found.map_err(|error| match error {
             chainpool_agent::Error::Dependency(reason) => StepError::NoRegistry(reason),
             error => error.into(),
         })
-}
+    }
 
-impl Operations {
     /// Determines what must be recorded before a step runs: a restart records the incarnation that it ends.
     pub(crate) async fn step_memo(
         &self,
@@ -168,7 +169,7 @@ impl Operations {
             .collect();
         for node in missing {
             if !found.contains_key(&node.images) {
-                found.insert(node.images.clone(), image_of(&context, &node.images).await?);
+                found.insert(node.images.clone(), self.image_of(&context, &node.images).await?);
             }
             images.insert(node.name.to_string(), found[&node.images].clone());
         }
@@ -193,7 +194,7 @@ impl Operations {
             Some(image) => image,
             // Never created, because its image is missing: there is nothing to stop.
             None if matches!(power, Power::Off) => return Ok(()),
-            None => image_of(&context, &node.images).await?,
+            None => self.image_of(&context, &node.images).await?,
         };
         Ok(context
             .host
@@ -215,7 +216,7 @@ impl Operations {
         let _permit = permit(&context.host.permits, cancel).await?;
         let image = match image {
             Some(image) => image,
-            None => image_of(&context, &job.images).await?,
+            None => self.image_of(&context, &job.images).await?,
         };
         Ok(context.host.agent.ensure_job(&context.key, &job, &image).await?)
     }

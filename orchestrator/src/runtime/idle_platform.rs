@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use chainpool_agent::{
     Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Connection, Error, Generation, ImageRef,
-    Incarnation, LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, Observation, Platform, PlatformKind,
-    Port, Power, Probe, Result, Scope, SwarmRole, Volumes, WakeStream,
+    ImageRequest, Incarnation, LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, Observation, Platform,
+    PlatformKind, Port, Power, Probe, Result, Scope, SwarmRole, Volumes, WakeStream,
 };
 use std::sync::{Arc, Mutex};
 
@@ -114,7 +114,7 @@ impl Agent for IdleAgent {
         Box::pin(futures::stream::pending())
     }
 
-    async fn ensure_image(&self, _: &[String]) -> Result<ImageRef> {
+    async fn ensure_image(&self, _: &ImageRequest) -> Result<ImageRef> {
         never()
     }
 

@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use axum::{Router, body::Body, response::Response};
 use chainpool_agent::{
     Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Connection, Error, Generation, ImageRef,
-    Incarnation, LogLine, LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, Observation, Platform,
-    PlatformKind, Port, Power, Probe, Result, Scope, SwarmRole, Volumes, WakeStream,
+    ImageRequest, Incarnation, LogLine, LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, Observation,
+    Platform, PlatformKind, Port, Power, Probe, Result, Scope, SwarmRole, Volumes, WakeStream,
 };
 use chainpool_api::{Host, Problem, ResetLink, Role, Session, TokenMade};
 use chainpool_orchestrator::{Config, Orchestrator};
@@ -307,13 +307,16 @@ impl Agent for EmptyPlatform {
     }
 
     /// Hangs for the image `hanging`, and until the first recorded call for the image `late`.
-    async fn ensure_image(&self, candidates: &[String]) -> Result<ImageRef> {
-        match candidates {
+    async fn ensure_image(&self, request: &ImageRequest) -> Result<ImageRef> {
+        match &request.candidates[..] {
             [only] if only == "hanging" => std::future::pending().await,
             [only] if only == "late" => first_call(&self.calls).await,
             _ => {}
         }
-        Err(Error::Refused(format!("no image of {}", candidates.join(", "))))
+        Err(Error::Refused(format!(
+            "no image of {}",
+            request.candidates.join(", ")
+        )))
     }
 
     /// Slower than the failure of an image.

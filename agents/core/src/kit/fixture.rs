@@ -6,9 +6,9 @@ use super::{
     program::{self, Step},
 };
 use crate::{
-    Agent, Audience, Boot, ClusterId, ClusterKey, ClusterSpec, Error, ImageRef, Incarnation, InstanceId,
-    Limits, LogConfig, LogQuery, NetworkSpec, NodeName, NodeSpec, NodeState, Object, ObjectKind, Observation,
-    Port, Power, Protocol, Result, Scope, SpecHash, Volume,
+    Agent, Audience, Boot, ClusterId, ClusterKey, ClusterSpec, Error, ImageRef, ImageRequest, Incarnation,
+    InstanceId, Limits, LogConfig, LogQuery, NetworkSpec, NodeName, NodeSpec, NodeState, Object, ObjectKind,
+    Observation, Port, Power, Protocol, Result, Scope, SpecHash, Volume,
 };
 use futures::TryStreamExt;
 use std::{
@@ -39,7 +39,7 @@ impl<'g> Fixture<'g> {
     pub(super) async fn open(platform: &'g dyn TestPlatform, seed: u64) -> TestResult<Self> {
         let instance = InstanceId::new();
         let agent = platform.connect(instance)?;
-        let image = agent.ensure_image(&platform.images()).await?;
+        let image = agent.ensure_image(&ImageRequest::of(&platform.images())).await?;
         let machines = platform.machines(&*agent).await?;
         Ok(Self {
             platform,

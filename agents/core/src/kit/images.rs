@@ -5,6 +5,7 @@ use super::{
     outcome::{Stop, TestResult, check},
     promise::{Promise, promise},
 };
+use crate::ImageRequest;
 
 pub(super) const PROMISES: &[Promise] = &[
     promise!(
@@ -24,7 +25,7 @@ async fn found(fixture: &Fixture<'_>) -> TestResult {
     candidates.truncate(1);
     candidates.extend(fixture.platform.images());
     for _ in 0..2 {
-        let image = fixture.agent.ensure_image(&candidates).await?;
+        let image = fixture.agent.ensure_image(&ImageRequest::of(&candidates)).await?;
         check!(
             image == fixture.image,
             "{image:?} was found, {:?} before",
@@ -35,18 +36,23 @@ async fn found(fixture: &Fixture<'_>) -> TestResult {
 }
 
 async fn absent(fixture: &Fixture<'_>) -> TestResult {
-    let candidates = fixture.platform.absent_images();
-    let Err(error) = fixture.agent.ensure_image(&candidates).await else {
-        return Err(Stop::Failed(format!("an image was found among {candidates:?}")));
+    let request = ImageRequest {
+        candidates: fixture.platform.absent_images(),
+        advice: Some("ask the kit for it".to_owned()),
+    };
+    let Err(error) = fixture.agent.ensure_image(&request).await else {
+        return Err(Stop::Failed(format!("an image was found for {request:?}")));
     };
     let message = error.to_string();
-    let unnamed: Vec<_> = candidates
+    let unnamed: Vec<_> = request
+        .candidates
         .iter()
+        .chain(&request.advice)
         .filter(|candidate| !message.contains(*candidate))
         .collect();
     check!(unnamed.is_empty(), "{unnamed:?} are not named in: {message}");
     check!(
-        fixture.agent.ensure_image(&[]).await.is_err(),
+        fixture.agent.ensure_image(&ImageRequest::of(&[])).await.is_err(),
         "an image was found without candidates"
     );
     Ok(())

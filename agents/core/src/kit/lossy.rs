@@ -1,9 +1,9 @@
 //! An agent whose responses can be lost.
 
 use crate::{
-    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Error, Generation, ImageRef, Incarnation,
-    LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, Observation, Port, Power, Probe, Result, Scope,
-    Volumes, WakeStream,
+    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Error, Generation, ImageRef, ImageRequest,
+    Incarnation, LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, Observation, Port, Power, Probe,
+    Result, Scope, Volumes, WakeStream,
 };
 use async_trait::async_trait;
 use std::sync::{
@@ -58,8 +58,8 @@ impl Agent for Lossy {
         self.inner.watch()
     }
 
-    async fn ensure_image(&self, candidates: &[String]) -> Result<ImageRef> {
-        self.pass(self.inner.ensure_image(candidates).await)
+    async fn ensure_image(&self, request: &ImageRequest) -> Result<ImageRef> {
+        self.pass(self.inner.ensure_image(request).await)
     }
 
     async fn ensure_network(&self, key: &ClusterKey, network: &NetworkSpec) -> Result<()> {

@@ -12,8 +12,8 @@ use super::{
     promise::{Promise, promise},
 };
 use crate::{
-    Agent, ClusterKey, File, Incarnation, LogQuery, NetworkSpec, NodeSpec, NodeState, ObjectKind, Power,
-    Result, Scope, Secret, Volumes,
+    Agent, ClusterKey, File, ImageRequest, Incarnation, LogQuery, NetworkSpec, NodeSpec, NodeState,
+    ObjectKind, Power, Result, Scope, Secret, Volumes,
 };
 use futures::TryStreamExt;
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -170,7 +170,7 @@ impl<'s> Lifecycle<'s> {
         let (key, node, image) = (&self.key, self.node(call), &self.fixture.image);
         match call {
             Call::Image => agent
-                .ensure_image(&self.fixture.platform.images())
+                .ensure_image(&ImageRequest::of(&self.fixture.platform.images()))
                 .await
                 .map(drop),
             Call::Network => agent.ensure_network(key, &self.network).await,

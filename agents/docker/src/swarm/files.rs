@@ -6,10 +6,12 @@ use super::{
     manager::Manager,
     service::{HelperTask, LABEL_PART, node_mounts},
 };
-use crate::{archive::tars, engine::absent_is_fine, filter::Filter};
+use crate::{archive::tars, filter::as_map};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bollard::{models::SecretSpec, query_parameters::ListSecretsOptionsBuilder};
-use chainpool_agent::{ClusterKey, Error, Labels, NodeSpec, Result, node_object_name};
+use chainpool_agent::{
+    ClusterKey, Error, LabelFilter, Labels, NodeSpec, Result, absent_is_fine, node_object_name,
+};
 use futures::future::try_join_all;
 use std::collections::HashMap;
 
@@ -99,7 +101,7 @@ impl Manager<'_> {
         };
         match self.call(docker.create_secret(spec)).await {
             Ok(created) => Ok(created.id),
-            Err(fault) if fault.is(409) => {
+            Err(fault) if fault.has_code(409) => {
                 let found = self
                     .call(docker.inspect_secret(name))
                     .await
@@ -114,10 +116,10 @@ impl Manager<'_> {
         }
     }
 
-    pub(super) async fn secrets(&self, filter: &Filter) -> Result<Vec<FileSecret>> {
+    pub(super) async fn secrets(&self, filter: &LabelFilter) -> Result<Vec<FileSecret>> {
         let docker = self.docker().await?;
         let options = ListSecretsOptionsBuilder::default()
-            .filters(&filter.as_map())
+            .filters(&as_map(filter))
             .build();
         let secrets = self
             .call(docker.list_secrets(Some(options)))
@@ -134,7 +136,7 @@ impl Manager<'_> {
         Ok(secrets.into_iter().filter_map(secret).collect())
     }
 
-    async fn secrets_remove(&self, filter: &Filter) -> Result<()> {
+    async fn secrets_remove(&self, filter: &LabelFilter) -> Result<()> {
         let found = self.secrets(filter).await?;
         try_join_all(found.iter().map(|secret| self.secret_remove(secret)))
             .await
@@ -145,7 +147,7 @@ impl Manager<'_> {
         let docker = self.docker().await?;
         match absent_is_fine(self.call(docker.delete_secret(&secret.id)).await) {
             // A concurrent call for the same node uses it and removes it.
-            Err(fault) if fault.mentions("is in use by") => Ok(()),
+            Err(fault) if fault.message_contains("is in use by") => Ok(()),
             other => other.map_err(|f| f.into_error(&format!("remove the secret {}", secret.name))),
         }
     }

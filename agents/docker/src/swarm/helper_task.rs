@@ -5,9 +5,9 @@ use super::{
     service::{Found, HelperTask, helper_task_service},
     task::{Progress, Task, newest},
 };
-use crate::engine::{PULL, SETTLE, absent_is_fine, poll_again};
+use crate::engine::{PULL, SETTLE, wait_for_retry};
 use bollard::models::TaskState;
-use chainpool_agent::{Error, ImageRef, LABEL_HASH, Labels, Result};
+use chainpool_agent::{Error, ImageRef, LABEL_HASH, Labels, Result, absent_is_fine};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -24,10 +24,9 @@ pub(super) enum Outcome {
 }
 
 impl Manager<'_> {
-    /// The image of our tools, of the same version.
+    /// The image of our tools.
     pub(super) async fn tools_image(&self) -> Result<ImageRef> {
-        self.image_ensure(&[format!("chainpool/tools:{}", env!("CARGO_PKG_VERSION"))])
-            .await
+        self.image_ensure(&self.swarm.tools).await
     }
 
     /// Runs a helper task, or adopts a running one of the same name and content. Removes it when done.
@@ -76,7 +75,7 @@ impl Manager<'_> {
                     self.service_remove(&found.id, &name).await?;
                 }
             }
-            if !poll_again(deadline).await {
+            if !wait_for_retry(deadline).await {
                 return Err(Error::Busy(format!(
                     "helper task {name} is still changing in the swarm"
                 )));
@@ -117,7 +116,7 @@ impl Manager<'_> {
             };
             let unplaced =
                 task.is_some_and(|t| t.state == TaskState::PENDING && t.message.contains("no suitable node"));
-            if !poll_again(start + if unplaced { PLACEMENT } else { limit }).await {
+            if !wait_for_retry(start + if unplaced { PLACEMENT } else { limit }).await {
                 let message = task.map_or("the swarm has not started it yet", |t| t.message.as_str());
                 return Err(Error::Busy(format!(
                     "helper task {name} does not complete: {message}"
@@ -153,7 +152,7 @@ impl Manager<'_> {
             .await
         {
             Ok(service) => Ok(Some(Found::from(service))),
-            Err(fault) if fault.is(404) => Ok(None),
+            Err(fault) if fault.has_code(404) => Ok(None),
             Err(fault) => Err(fault.into_error(&format!("inspect the service {name}"))),
         }
     }

@@ -10,7 +10,7 @@ use super::{
     task::{Progress, Task, newest},
 };
 use crate::{
-    engine::{SETTLE, poll_again},
+    engine::{SETTLE, wait_for_retry},
     job::{LAST_LINES, LAST_OUTPUT_TIMEOUT, last_lines, suffix},
 };
 use bollard::{models::TaskState, query_parameters::LogsOptionsBuilder};
@@ -52,7 +52,7 @@ impl Manager<'_> {
             if let Some(id) = self.job_create(key, job, image).await? {
                 return self.job_wait(key, job, &id, deadline).await;
             }
-            if !poll_again(deadline).await {
+            if !wait_for_retry(deadline).await {
                 return Err(Error::Busy(format!("{object} is still changing in the swarm")));
             }
         }
@@ -109,7 +109,7 @@ impl Manager<'_> {
                 }
                 _ => {}
             }
-            if !poll_again(deadline).await {
+            if !wait_for_retry(deadline).await {
                 let progress = match task.map(|task| (task, task.progress())) {
                     Some((_, Progress::Running)) => "is still running".to_owned(),
                     Some((task, _)) => format!("does not start: {}", task.message),

@@ -2,10 +2,10 @@
 
 use crate::{
     DockerAgent,
-    engine::{CALL, Fault},
+    engine::{CALL, CallError, EngineAnswer},
 };
 use bollard::{Docker, errors::Error as Bollard, models::SwarmInfo};
-use chainpool_agent::{Error, Result};
+use chainpool_agent::{Error, ImageRequest, Result};
 use futures::{Stream, StreamExt, stream::FuturesUnordered};
 use std::{
     collections::HashMap,
@@ -21,6 +21,8 @@ const INFO: Duration = Duration::from_secs(2);
 /// One swarm, by its managers.
 pub(crate) struct Swarm {
     members: Vec<DockerAgent>,
+    /// The image of the programs that place files on machines.
+    pub(super) tools: ImageRequest,
     chosen: Mutex<Chosen>,
     /// Last known addresses of nodes by service name, for connections to their ports.
     pub(super) locations: Mutex<HashMap<String, (Instant, String)>>,
@@ -55,9 +57,10 @@ const NO_QUORUM: [&str; 5] = [
 ];
 
 impl Swarm {
-    pub(super) fn new(members: Vec<DockerAgent>) -> Self {
+    pub(super) fn new(members: Vec<DockerAgent>, tools: ImageRequest) -> Self {
         Self {
             members,
+            tools,
             chosen: Mutex::default(),
             locations: Mutex::default(),
         }
@@ -160,22 +163,27 @@ impl Manager<'_> {
     }
 
     /// Waits for a call to this manager, up to the time limit of a call.
-    pub(super) async fn call<T>(&self, call: impl Future<Output = Result<T, Bollard>>) -> Result<T, Fault> {
+    pub(super) async fn call<T>(
+        &self,
+        call: impl Future<Output = Result<T, Bollard>> + Send,
+    ) -> Result<T, CallError> {
         self.call_within(CALL, call).await
     }
 
     pub(super) async fn call_within<T>(
         &self,
         limit: Duration,
-        call: impl Future<Output = Result<T, Bollard>>,
-    ) -> Result<T, Fault> {
+        call: impl Future<Output = Result<T, Bollard>> + Send,
+    ) -> Result<T, CallError> {
         self.agent
             .engine
             .call(limit, call)
             .await
             .map_err(|fault| match fault {
-                Fault::Answer { message, .. } if NO_QUORUM.iter().any(|text| message.contains(text)) => {
-                    Fault::Error(Error::Unreachable(format!(
+                CallError::Answer(EngineAnswer { message, .. })
+                    if NO_QUORUM.iter().any(|text| message.contains(text)) =>
+                {
+                    CallError::Other(Error::Unreachable(format!(
                         "{}: {message}",
                         self.agent.engine.address()
                     )))

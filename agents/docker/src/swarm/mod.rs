@@ -35,15 +35,18 @@ use crate::DockerAgent;
 use async_trait::async_trait;
 use chainpool_agent::{
     Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Connection, Error, Generation, ImageRef,
-    Incarnation, LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, Observation, Platform, PlatformKind,
-    Port, Power, Probe, Result, Scope, Volumes, WakeStream,
+    ImageRequest, Incarnation, LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, Observation, Platform,
+    PlatformKind, Port, Power, Probe, Result, Scope, Volumes, WakeStream,
 };
 use manager::Swarm;
 use std::sync::Arc;
 
 /// Makes agents for Docker Swarms.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SwarmPlatform;
+#[derive(Debug, Clone)]
+pub struct SwarmPlatform {
+    /// The image of Chainpool's programs that place files on machines.
+    pub tools: ImageRequest,
+}
 
 impl Platform for SwarmPlatform {
     fn kind(&self) -> PlatformKind {
@@ -57,7 +60,7 @@ impl Platform for SwarmPlatform {
     }
 
     fn connect(&self, connection: &Connection) -> Result<Arc<dyn Agent>> {
-        Ok(Arc::new(SwarmAgent::connect(connection)?))
+        Ok(Arc::new(SwarmAgent::connect(connection, &self.tools)?))
     }
 }
 
@@ -65,8 +68,9 @@ impl Platform for SwarmPlatform {
 pub struct SwarmAgent(Arc<Swarm>);
 
 impl SwarmAgent {
-    /// Checks the addresses and makes an agent, without contacting the managers.
-    pub fn connect(connection: &Connection) -> Result<Self> {
+    /// Checks the addresses and makes an agent, without contacting the managers. `tools` is the image of the
+    /// programs that place files on machines.
+    pub fn connect(connection: &Connection, tools: &ImageRequest) -> Result<Self> {
         if !connection.bind.is_unspecified() {
             return Err(Error::Refused(format!(
                 "a swarm publishes ports on every address of its machines, not only on {}: set bind to 0.0.0.0",
@@ -85,7 +89,7 @@ impl SwarmAgent {
             .map(str::trim)
             .map(member)
             .collect::<Result<Vec<_>>>()?;
-        Ok(Self(Arc::new(Swarm::new(members))))
+        Ok(Self(Arc::new(Swarm::new(members, tools.clone()))))
     }
 }
 
@@ -118,9 +122,9 @@ impl Agent for SwarmAgent {
         watch::watch(self.0.clone())
     }
 
-    async fn ensure_image(&self, candidates: &[String]) -> Result<ImageRef> {
+    async fn ensure_image(&self, request: &ImageRequest) -> Result<ImageRef> {
         self.0
-            .through(|manager| async move { manager.image_ensure(candidates).await })
+            .through(|manager| async move { manager.image_ensure(request).await })
             .await
     }
 

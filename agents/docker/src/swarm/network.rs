@@ -5,7 +5,7 @@
 
 use super::manager::Manager;
 use crate::{
-    engine::{Fault, poll_again},
+    engine::{CallError, wait_for_retry},
     network::subnets,
 };
 use bollard::models::{Ipam, IpamConfig, Network, NetworkCreateRequest};
@@ -49,12 +49,12 @@ impl Manager<'_> {
                     }
                     match self.network_create(spec, &name, &ours).await {
                         Ok(()) => continue,
-                        Err(fault) if fault.is(409) || fault.mentions("already exists") => {}
+                        Err(fault) if fault.has_code(409) || fault.message_contains("already exists") => {}
                         Err(fault) => return Err(fault.into_error(&format!("create the network {name}"))),
                     }
                 }
             }
-            if !poll_again(deadline).await {
+            if !wait_for_retry(deadline).await {
                 return Err(Error::Busy(format!(
                     "the swarm has not allocated addresses to the network {name}"
                 )));
@@ -62,7 +62,7 @@ impl Manager<'_> {
         }
     }
 
-    async fn network_create(&self, spec: &NetworkSpec, name: &str, ours: &Labels) -> Result<(), Fault> {
+    async fn network_create(&self, spec: &NetworkSpec, name: &str, ours: &Labels) -> Result<(), CallError> {
         let docker = self.docker().await?;
         let request = NetworkCreateRequest {
             name: name.to_owned(),

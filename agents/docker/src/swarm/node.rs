@@ -8,8 +8,7 @@ use super::{
     task::{Progress, Task, newest},
 };
 use crate::{
-    engine::{PULL, SETTLE, dependency, poll_again},
-    filter::Filter,
+    engine::{PULL, SETTLE, dependency, wait_for_retry},
     logs,
 };
 use bollard::{
@@ -17,8 +16,8 @@ use bollard::{
     query_parameters::{LogsOptions, LogsOptionsBuilder, UpdateServiceOptionsBuilder},
 };
 use chainpool_agent::{
-    ClusterKey, Error, ImageRef, Incarnation, LABEL_GENERATION, LABEL_NODE, Labels, LogQuery, LogStream,
-    NodeName, NodeSpec, Place, Power, Result, network_name, node_object_name,
+    ClusterKey, Error, ImageRef, Incarnation, LabelFilter, Labels, LogQuery, LogStream, NodeName, NodeSpec,
+    Place, Power, Result, network_name, node_object_name,
 };
 use futures::StreamExt;
 use std::{
@@ -28,19 +27,19 @@ use std::{
 use tokio::time::Instant;
 
 impl Manager<'_> {
-    pub(super) fn node_filter(&self, key: &ClusterKey, node: &NodeName) -> Filter {
-        Filter::cluster(self.agent.instance, key.cluster)
-            .and(LABEL_GENERATION, &key.generation)
-            .and(LABEL_NODE, node)
+    pub(super) fn node_filter(&self, key: &ClusterKey, node: &NodeName) -> LabelFilter {
+        LabelFilter::node(self.agent.instance, key, node)
     }
 
-    pub(super) fn node_filter_of(&self, labels: &Labels) -> Filter {
-        let filter =
-            Filter::cluster(self.agent.instance, labels.cluster).and(LABEL_GENERATION, &labels.generation);
-        labels
-            .node
-            .iter()
-            .fold(filter, |filter, node| filter.and(LABEL_NODE, node))
+    pub(super) fn node_filter_of(&self, labels: &Labels) -> LabelFilter {
+        let key = ClusterKey {
+            cluster: labels.cluster,
+            generation: labels.generation,
+        };
+        match &labels.node {
+            Some(node) => self.node_filter(&key, node),
+            None => LabelFilter::generation(self.agent.instance, &key),
+        }
     }
 
     /// The tasks of the node itself, without helper tasks.
@@ -87,7 +86,7 @@ impl Manager<'_> {
                     Power::Off => Ok(()),
                 };
             }
-            if !poll_again(deadline).await {
+            if !wait_for_retry(deadline).await {
                 return Err(Error::Busy(format!(
                     "{} is still changing in the swarm",
                     node_object_name(key, &node.name)
@@ -184,7 +183,7 @@ impl Manager<'_> {
             .await
         {
             Ok(created) => Ok(Some(created.id.unwrap_or_default())),
-            Err(fault) if fault.is(409) => Ok(None),
+            Err(fault) if fault.has_code(409) => Ok(None),
             Err(fault) => Err(fault.into_error(&format!("create the service {name}"))),
         }
     }
@@ -205,7 +204,7 @@ impl Manager<'_> {
             .await
         {
             Ok(_) => Ok(true),
-            Err(fault) if fault.mentions("out of sequence") => Ok(false),
+            Err(fault) if fault.message_contains("out of sequence") => Ok(false),
             Err(fault) => Err(fault.into_error(&format!("update the service {}", found.id))),
         }
     }
@@ -249,7 +248,7 @@ impl Manager<'_> {
                 };
             }
             match self.node_service(key, &node.name).await? {
-                Some(again) if poll_again(deadline).await => found = again,
+                Some(again) if wait_for_retry(deadline).await => found = again,
                 _ => {
                     return Err(Error::Busy(format!(
                         "{object} was changed or removed by a concurrent call"
@@ -267,7 +266,7 @@ impl Manager<'_> {
             let Some(left) = tasks.iter().find(|t| !t.is_finished()) else {
                 return Ok(());
             };
-            if !poll_again(deadline).await {
+            if !wait_for_retry(deadline).await {
                 return Err(Error::Busy(format!(
                     "node {} does not stop: {}",
                     node.name, left.message
@@ -301,7 +300,7 @@ impl Manager<'_> {
                 Some(task) if task.state == TaskState::PREPARING => PULL,
                 _ => SETTLE,
             };
-            if !poll_again(start + limit).await {
+            if !wait_for_retry(start + limit).await {
                 if let Some(task) = unplaced.filter(|t| t.message.contains("port already in use")) {
                     return Err(self.node_failed(key, node, task).await);
                 }

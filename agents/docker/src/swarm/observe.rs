@@ -9,12 +9,12 @@ use super::{
     task::{Progress, Task, newest},
 };
 use crate::{
-    filter::Filter,
+    filter::as_map,
     observe::{network_object, object},
 };
 use bollard::models::{Network, Service};
 use chainpool_agent::{
-    LABEL_JOB, Labels, NodeState, Object, ObjectKind, Observation, ResourcesInUse, Result, Scope,
+    LABEL_JOB, LabelFilter, Labels, NodeState, Object, ObjectKind, Observation, ResourcesInUse, Result, Scope,
 };
 use std::collections::{BTreeSet, HashMap};
 
@@ -23,10 +23,10 @@ impl Manager<'_> {
         let agent = self.agent;
         // For a whole host, list services and networks without a filter: others' may conflict with ours.
         let (filter, asked) = match scope {
-            Scope::Host => (Filter::instance(agent.instance), HashMap::new()),
+            Scope::Host => (LabelFilter::instance(agent.instance), HashMap::new()),
             Scope::Cluster(cluster) => (
-                Filter::cluster(agent.instance, cluster),
-                Filter::cluster(agent.instance, cluster).as_map(),
+                LabelFilter::cluster(agent.instance, cluster),
+                as_map(&LabelFilter::cluster(agent.instance, cluster)),
             ),
         };
         let (services, tasks, machines, networks, records, secrets) = tokio::try_join!(

@@ -1,7 +1,7 @@
 //! Probe of the swarm, and its images.
 
 use super::manager::Manager;
-use chainpool_agent::{Error, ImageRef, Machine, PlatformKind, Probe, Result};
+use chainpool_agent::{Error, ImageRef, ImageRequest, Machine, PlatformKind, Probe, Result};
 
 impl Manager<'_> {
     pub(super) async fn swarm_probe(&self) -> Result<Probe> {
@@ -37,27 +37,19 @@ impl Manager<'_> {
 
     /// Finds the first candidate that all engines with direct access have with the same content; else pulls
     /// the first available one. A pulled image is pinned by digest, and other machines pull it themselves.
-    pub(super) async fn image_ensure(&self, candidates: &[String]) -> Result<ImageRef> {
+    pub(super) async fn image_ensure(&self, request: &ImageRequest) -> Result<ImageRef> {
         let mut missing = Vec::new();
-        for candidate in candidates {
-            let mirrored = self.agent.mirrored(candidate);
-            for name in mirrored.iter().chain([candidate]) {
-                match self.image_everywhere(name).await? {
-                    Ok(Some(id)) => {
-                        return Ok(ImageRef {
-                            name: name.clone(),
-                            pinned: id,
-                        });
-                    }
-                    Ok(None) => {}
-                    Err(lacking) => missing.push(lacking),
-                }
+        for name in self.agent.images.present_names(&request.candidates) {
+            match self.image_everywhere(&name).await? {
+                Ok(Some(pinned)) => return Ok(ImageRef { name, pinned }),
+                Ok(None) => {}
+                Err(lacking) => missing.push(lacking),
             }
         }
         if missing.is_empty() {
-            self.agent.image_ensure(candidates).await
+            self.agent.image_ensure(request).await
         } else {
-            self.image_pulled(candidates, &missing).await
+            self.image_pulled(request, &missing).await
         }
     }
 
@@ -92,8 +84,8 @@ impl Manager<'_> {
     }
 
     /// Pulls an image that only some machines have.
-    async fn image_pulled(&self, candidates: &[String], missing: &[String]) -> Result<ImageRef> {
-        let image = self.agent.image_pull_first(candidates).await;
+    async fn image_pulled(&self, request: &ImageRequest, missing: &[String]) -> Result<ImageRef> {
+        let image = self.agent.image_pull_first(request).await;
         image.map_err(|error| match error {
             Error::Refused(text) => Error::Refused(format!("{}: load it there; {text}", missing.join("; "))),
             error => error,

@@ -7,12 +7,15 @@
 //! before the first volume and removed after the last.
 
 use super::{manager::Manager, service::LABEL_PART};
-use crate::{engine::absent_is_fine, filter::Filter};
+use crate::filter::as_map;
 use bollard::{
     models::{Config, ConfigSpec},
     query_parameters::{ListConfigsOptionsBuilder, UpdateConfigOptionsBuilder},
 };
-use chainpool_agent::{ClusterKey, Error, Labels, NodeName, NodeSpec, Result, node_object_name, volume_name};
+use chainpool_agent::{
+    ClusterKey, Error, LabelFilter, Labels, NodeName, NodeSpec, Result, absent_is_fine, node_object_name,
+    volume_name,
+};
 use std::collections::{BTreeSet, HashMap};
 
 /// The value of [`LABEL_PART`] on the record of a job's success.
@@ -108,10 +111,10 @@ impl Record {
 }
 
 impl Manager<'_> {
-    pub(super) async fn records(&self, filter: &Filter) -> Result<Records> {
+    pub(super) async fn records(&self, filter: &LabelFilter) -> Result<Records> {
         let docker = self.docker().await?;
         let options = ListConfigsOptionsBuilder::default()
-            .filters(&filter.as_map())
+            .filters(&as_map(filter))
             .build();
         let configs = self
             .call(docker.list_configs(Some(options)))
@@ -182,7 +185,7 @@ impl Manager<'_> {
                 .await
             {
                 Ok(_) => return Ok(()),
-                Err(fault) if fault.is(409) => {}
+                Err(fault) if fault.has_code(409) => {}
                 Err(fault) => return Err(fault.into_error(&format!("create the config {name}"))),
             }
         }
@@ -205,7 +208,7 @@ impl Manager<'_> {
             .await
         {
             Ok(_) => Ok(()),
-            Err(fault) if fault.is(409) => {
+            Err(fault) if fault.has_code(409) => {
                 let found = self.records(&self.node_filter(key, &job.name)).await?.successes;
                 match found.first() {
                     Some(success) if success.labels == ours => Ok(()),

@@ -14,17 +14,18 @@ use super::{
 };
 use crate::{
     DockerAgent,
-    engine::{SETTLE, poll_again},
-    filter::Filter,
+    engine::{SETTLE, wait_for_retry},
+    filter::as_map,
 };
 use chainpool_agent::{
-    ClusterId, ClusterKey, Error, Generation, Labels, NodeName, Object, Result, Volumes, node_object_name,
+    ClusterId, ClusterKey, Error, Generation, LabelFilter, Labels, NodeName, Object, Result, Volumes,
+    node_object_name,
 };
 use tokio::time::Instant;
 
 /// The scope of a removal.
 struct Removal {
-    filter: Filter,
+    filter: LabelFilter,
     /// Up to this generation.
     through: Generation,
     volumes: bool,
@@ -34,7 +35,7 @@ struct Removal {
 impl Manager<'_> {
     /// Removes everything of a cluster up to and including one generation.
     pub(super) async fn cluster_remove(&self, cluster: ClusterId, through: Generation) -> Result<()> {
-        let filter = Filter::cluster(self.agent.instance, cluster);
+        let filter = LabelFilter::cluster(self.agent.instance, cluster);
         self.remove_until_gone(&Removal {
             filter,
             through,
@@ -69,7 +70,7 @@ impl Manager<'_> {
             if left.is_empty() {
                 return Ok(());
             }
-            if !poll_again(deadline).await {
+            if !wait_for_retry(deadline).await {
                 return Err(Error::Busy(format!(
                     "some objects could not be removed: {}",
                     left.join("; ")
@@ -127,7 +128,7 @@ impl Manager<'_> {
 
     async fn services_remove(&self, removal: &Removal) -> Result<Vec<String>> {
         let mut left = Vec::new();
-        for service in self.services(&removal.filter.as_map()).await? {
+        for service in self.services(&as_map(&removal.filter)).await? {
             let Some(spec) = service.spec else { continue };
             let Some(labels) = spec.labels.as_ref().and_then(Labels::from_map) else {
                 continue;
@@ -273,7 +274,9 @@ impl Manager<'_> {
         {
             match self.agent.network_remove(&network.id).await {
                 Ok(()) => left.push(network.name),
-                Err(fault) if fault.mentions("in use by") || fault.mentions("active endpoints") => {
+                Err(fault)
+                    if fault.message_contains("in use by") || fault.message_contains("active endpoints") =>
+                {
                     left.push(format!("{} is still in use", network.name));
                 }
                 Err(fault) => return Err(fault.into_error(&format!("remove {}", network.name))),

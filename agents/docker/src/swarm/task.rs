@@ -1,12 +1,12 @@
 //! Tasks of services, one per incarnation of the process.
 
 use super::{manager::Manager, service::LABEL_PART};
-use crate::{engine::LASTING, filter::Filter};
+use crate::{engine::LASTING, filter::as_map};
 use bollard::{
     models::{Task as Listed, TaskState},
     query_parameters::ListTasksOptionsBuilder,
 };
-use chainpool_agent::{Incarnation, LABEL_JOB, Labels, Result};
+use chainpool_agent::{Incarnation, LABEL_JOB, LabelFilter, Labels, Result};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// One incarnation of a service's process.
@@ -128,10 +128,10 @@ pub(super) fn newest<'a>(tasks: impl IntoIterator<Item = &'a Task>) -> Option<&'
 
 impl Manager<'_> {
     /// The tasks of services with these labels, and of removed services until their tasks end.
-    pub(super) async fn tasks(&self, filter: &Filter) -> Result<Vec<Task>> {
+    pub(super) async fn tasks(&self, filter: &LabelFilter) -> Result<Vec<Task>> {
         let docker = self.docker().await?;
         let options = ListTasksOptionsBuilder::default()
-            .filters(&filter.as_map())
+            .filters(&as_map(filter))
             .build();
         let tasks = self
             .call(docker.list_tasks(Some(options)))

@@ -8,9 +8,9 @@ use super::{
     manager::Swarm,
     task::{Progress, Task},
 };
-use crate::{events, filter::Filter};
+use crate::events;
 use bollard::models::TaskState;
-use chainpool_agent::{ClusterId, Error, Wake, WakeStream};
+use chainpool_agent::{ClusterId, Error, LabelFilter, Wake, WakeStream};
 use futures::{FutureExt, StreamExt, future, stream};
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -58,7 +58,11 @@ type Tasks = HashMap<String, Task>;
 
 async fn list_tasks(swarm: &Swarm) -> Result<Tasks, Error> {
     let tasks = swarm
-        .through(|manager| async move { manager.tasks(&Filter::instance(manager.agent.instance)).await })
+        .through(|manager| async move {
+            manager
+                .tasks(&LabelFilter::instance(manager.agent.instance))
+                .await
+        })
         .await?;
     Ok(tasks
         .into_iter()

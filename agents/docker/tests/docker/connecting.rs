@@ -2,7 +2,7 @@
 
 use crate::fixture::{connection, engine_address, key, node, with_fixture};
 use anyhow::{Context, Result, ensure};
-use chainpool_agent::{Agent, Connection, Error, LogQuery, Platform, Scope, Secret, Tls, Wake};
+use chainpool_agent::{Agent, Connection, Error, ImageRequest, LogQuery, Platform, Scope, Secret, Tls, Wake};
 use chainpool_agent_docker::{DockerAgent, DockerPlatform};
 use futures::StreamExt;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -362,7 +362,7 @@ fn a_stream_without_items_is_aborted() {
                     other => anyhow::bail!("{other:?}"),
                 },
                 _ => agent
-                    .ensure_image(&["chainpool-test/absent:1".to_owned()])
+                    .ensure_image(&ImageRequest::of(&["chainpool-test/absent:1".to_owned()]))
                     .await
                     .expect_err("an endless response")
                     .to_string(),

@@ -3,7 +3,7 @@
 use crate::fixture::{connection, with_fixture};
 use anyhow::{Context, Result, ensure};
 use bollard::query_parameters::{RemoveImageOptionsBuilder, TagImageOptionsBuilder};
-use chainpool_agent::{Agent, Error, RegistryLogin, Secret};
+use chainpool_agent::{Agent, Error, ImageRequest, RegistryLogin, Secret};
 use chainpool_agent_docker::DockerAgent;
 use futures::TryStreamExt;
 use std::{collections::HashMap, sync::Arc};
@@ -20,22 +20,26 @@ fn missing_images_are_all_named_with_their_reasons() {
             format!("{}/chainpool-ledger:1", registry.address),
             format!("{}/other/ledger", registry.address),
         ];
+        let advised = ImageRequest {
+            candidates: candidates.to_vec(),
+            advice: Some("build it with `make ledger`".to_owned()),
+        };
         let error = fixture
             .agent
-            .ensure_image(&candidates)
+            .ensure_image(&advised)
             .await
             .expect_err("no such image")
             .to_string();
         ensure!(candidates.iter().all(|c| error.contains(c)), "{error}");
         ensure!(
-            error.contains("`make docker-ledger`") && error.contains("mirror"),
+            error.contains("`make ledger`") && error.contains("mirror"),
             "{error}"
         );
         // A registry that is down.
         drop(registry);
         let error = fixture
             .agent
-            .ensure_image(&candidates[..1])
+            .ensure_image(&ImageRequest::of(&candidates[..1]))
             .await
             .expect_err("no registry")
             .to_string();
@@ -43,7 +47,7 @@ fn missing_images_are_all_named_with_their_reasons() {
             error.contains(&candidates[0]) && error.contains("refused"),
             "{error}"
         );
-        ensure!(fixture.agent.ensure_image(&[]).await.is_err());
+        ensure!(fixture.agent.ensure_image(&ImageRequest::of(&[])).await.is_err());
         Ok(())
     });
 }
@@ -65,7 +69,9 @@ fn an_image_is_pulled_through_the_mirror_with_its_login_and_pinned_by_digest() {
         let candidate = format!("chainpool-test/pulled-{}:9", fixture.instance.0.simple());
         let name = format!("{}/{candidate}", registry.address);
 
-        let image = agent.ensure_image(std::slice::from_ref(&candidate)).await?;
+        let image = agent
+            .ensure_image(&ImageRequest::of(std::slice::from_ref(&candidate)))
+            .await?;
         let found = fixture.docker.inspect_image(&image.pinned).await?;
         let remove = RemoveImageOptionsBuilder::default().force(false).build();
         fixture
@@ -88,7 +94,9 @@ fn an_image_is_pulled_through_the_mirror_with_its_login_and_pinned_by_digest() {
             .tag("9")
             .build();
         fixture.docker.tag_image(&fixture.image.pinned, Some(tag)).await?;
-        let image = agent.ensure_image(std::slice::from_ref(&candidate)).await;
+        let image = agent
+            .ensure_image(&ImageRequest::of(std::slice::from_ref(&candidate)))
+            .await;
         fixture
             .docker
             .remove_image(&candidate, Some(remove), None)
@@ -103,7 +111,7 @@ fn an_image_is_pulled_through_the_mirror_with_its_login_and_pinned_by_digest() {
         // Without the login the pull is refused.
         mirrored.registry = None;
         let error = DockerAgent::connect(&mirrored)?
-            .ensure_image(&[candidate])
+            .ensure_image(&ImageRequest::of(&[candidate]))
             .await
             .expect_err("no login");
         ensure!(

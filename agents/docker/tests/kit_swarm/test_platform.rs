@@ -1,6 +1,6 @@
 //! A swarm as test platform of the kit.
 
-use crate::bed::{Bed, change};
+use crate::bed::{self, Bed, change};
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use bollard::{
@@ -88,7 +88,10 @@ impl TestPlatform for SwarmTestPlatform {
     }
 
     fn connect(&self, instance: InstanceId) -> chainpool_agent::Result<Arc<dyn Agent>> {
-        Ok(Arc::new(SwarmAgent::connect(&self.bed.connection(instance))?))
+        Ok(Arc::new(SwarmAgent::connect(
+            &self.bed.connection(instance),
+            &bed::tools(),
+        )?))
     }
 
     fn images(&self) -> Vec<String> {

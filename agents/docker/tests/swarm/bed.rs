@@ -12,7 +12,7 @@ use bollard::{
         ListTasksOptionsBuilder, ListVolumesOptionsBuilder, RemoveImageOptionsBuilder,
     },
 };
-use chainpool_agent::{Connection, ImageRef, InstanceId, LABEL_INSTANCE};
+use chainpool_agent::{Connection, ImageRef, ImageRequest, InstanceId, LABEL_INSTANCE};
 use futures::{StreamExt, TryStreamExt};
 use std::{
     collections::HashMap,
@@ -74,12 +74,11 @@ impl Bed {
         bed.give(&bed.machines[0], &bed.image.name).await?;
         let own = std::env::var("CHAINPOOL_TEST_DOCKER")
             .unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
-        let tools = format!("chainpool/tools:{}", env!("CARGO_PKG_VERSION"));
         let own = Docker::connect_with_host(&own)?.negotiate_version().await?;
-        own.inspect_image(&tools)
+        own.inspect_image(TOOLS)
             .await
-            .with_context(|| format!("{tools} is missing: make docker-tools"))?;
-        bed.give(&own, &tools).await?;
+            .with_context(|| format!("{TOOLS} is missing: make docker-tools"))?;
+        bed.give(&own, TOOLS).await?;
         Ok(Ok(bed))
     }
 
@@ -223,4 +222,12 @@ fn run(arguments: &[&str]) -> Result<(Option<i32>, String, String)> {
         .with_context(|| format!("{SCRIPT} cannot be run"))?;
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).map(|text| text.trim().to_owned());
     Ok((done.status.code(), text(done.stdout)?, text(done.stderr)?))
+}
+
+/// The image that places files.
+const TOOLS: &str = concat!("chainpool/tools:", env!("CARGO_PKG_VERSION"));
+
+/// The same, as an agent takes it.
+pub(crate) fn tools() -> ImageRequest {
+    ImageRequest::of(&[TOOLS.to_owned()])
 }

@@ -1,6 +1,6 @@
 //! The fixture of a test: its own instance on the swarm, and a leak check at the end.
 
-use crate::bed::Bed;
+use crate::bed::{self, Bed};
 use anyhow::{Result, ensure};
 use chainpool_agent::{
     Agent, ClusterId, ClusterKey, File, InstanceId, Limits, LogConfig, LogQuery, NetworkSpec, NodeName,
@@ -71,7 +71,8 @@ pub(crate) fn node(name: &str, machine: &str, script: &str) -> NodeSpec {
 impl<'b> Fixture<'b> {
     pub(crate) fn open(bed: &'b Bed) -> Self {
         let instance = InstanceId::new();
-        let agent = SwarmAgent::connect(&bed.connection(instance)).expect("the bed has a valid address");
+        let agent = SwarmAgent::connect(&bed.connection(instance), &bed::tools())
+            .expect("the bed has a valid address");
         Self {
             bed,
             instance,

@@ -1,5 +1,6 @@
 //! Nodes on several machines.
 
+use crate::bed;
 use crate::fixture::{Fixture, RUN, SOON, STAY, eventually, file, network, node, once};
 use anyhow::{Context, Result, ensure};
 use bollard::{
@@ -114,10 +115,13 @@ pub(crate) async fn beyond_reach(fixture: &Fixture<'_>) -> Result<()> {
         .next()
         .context("an address")?
         .to_owned();
-    let agent = SwarmAgent::connect(&Connection {
-        address,
-        ..fixture.bed.connection(fixture.instance)
-    })?;
+    let agent = SwarmAgent::connect(
+        &Connection {
+            address,
+            ..fixture.bed.connection(fixture.instance)
+        },
+        &bed::tools(),
+    )?;
     let key = fixture.cluster().await?;
     let mut far = node(
         "v0",

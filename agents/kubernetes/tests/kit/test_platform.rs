@@ -1,6 +1,6 @@
 //! The test platform of the kit on Kubernetes.
 
-use crate::bed::{Bed, run_script};
+use crate::bed::{self, Bed, run_script};
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use chainpool_agent::{
@@ -77,17 +77,20 @@ impl TestPlatform for KubernetesTestPlatform {
     }
 
     fn connect(&self, instance: InstanceId) -> chainpool_agent::Result<Arc<dyn Agent>> {
-        Ok(Arc::new(KubernetesAgent::connect(&Connection {
-            instance,
-            address: self.bed.address.clone(),
-            kubeconfig: Some(Secret::new(self.bed.kubeconfig.clone())),
-            storage_class: None,
-            tls: None,
-            insecure: false,
-            bind: "0.0.0.0".parse().expect("an address"),
-            mirror: None,
-            registry: None,
-        })?))
+        Ok(Arc::new(KubernetesAgent::connect(
+            &Connection {
+                instance,
+                address: self.bed.address.clone(),
+                kubeconfig: Some(Secret::new(self.bed.kubeconfig.clone())),
+                storage_class: None,
+                tls: None,
+                insecure: false,
+                bind: "0.0.0.0".parse().expect("an address"),
+                mirror: None,
+                registry: None,
+            },
+            &bed::tools(),
+        )?))
     }
 
     fn images(&self) -> Vec<String> {

@@ -5,6 +5,7 @@ use bollard::{
     Docker, body_full,
     query_parameters::{CreateImageOptionsBuilder, RemoveImageOptionsBuilder},
 };
+use chainpool_agent::ImageRequest;
 use futures::StreamExt;
 use kube::{Client, Config, config::Kubeconfig};
 use std::{
@@ -177,9 +178,8 @@ async fn load() -> Result<String> {
     let mut progress = docker.create_image(Some(options), Some(body_full(tar.into_inner()?.into())), None);
     while progress.next().await.transpose()?.is_some() {}
     let image = format!("{name}:1");
-    let tools = concat!("chainpool/tools:", env!("CARGO_PKG_VERSION"));
     let loaded = run_script(&["load", &image])
-        .and_then(|_| run_script(&["load", tools]).context("build it first: make docker-tools"));
+        .and_then(|_| run_script(&["load", TOOLS]).context("build it first: make docker-tools"));
     docker
         .remove_image(
             &image,
@@ -188,4 +188,12 @@ async fn load() -> Result<String> {
         )
         .await?;
     loaded.map(|_| image)
+}
+
+/// The image that places files.
+const TOOLS: &str = concat!("chainpool/tools:", env!("CARGO_PKG_VERSION"));
+
+/// The same, as an agent takes it.
+pub(crate) fn tools() -> ImageRequest {
+    ImageRequest::of(&[TOOLS.to_owned()])
 }

@@ -1,11 +1,11 @@
 //! The fixture of each test: its own instance on the cluster, and a leak check at the end.
 
-use crate::bed::Bed;
+use crate::bed::{self, Bed};
 use anyhow::{Context, Result, ensure};
 use chainpool_agent::{
-    Agent, Audience, ClusterId, ClusterKey, Connection, File, ImageRef, InstanceId, LABEL_INSTANCE, Limits,
-    LogConfig, LogQuery, NetworkSpec, NodeName, NodeSpec, NodeState, Port, Power, Protocol, Scope, Secret,
-    SpecHash, Volume, network_name,
+    Agent, Audience, ClusterId, ClusterKey, Connection, File, ImageRef, ImageRequest, InstanceId,
+    LABEL_INSTANCE, Limits, LogConfig, LogQuery, NetworkSpec, NodeName, NodeSpec, NodeState, Port, Power,
+    Protocol, Scope, Secret, SpecHash, Volume, network_name,
 };
 use chainpool_agent_kubernetes::KubernetesAgent;
 use futures::TryStreamExt;
@@ -157,8 +157,10 @@ pub(crate) async fn eventually_within(
 impl<'b> Fixture<'b> {
     pub(crate) async fn open(bed: &'b Bed) -> Result<Self> {
         let instance = InstanceId::new();
-        let agent = KubernetesAgent::connect(&connection(bed, instance))?;
-        let image = agent.ensure_image(std::slice::from_ref(&bed.image)).await?;
+        let agent = KubernetesAgent::connect(&connection(bed, instance), &bed::tools())?;
+        let image = agent
+            .ensure_image(&ImageRequest::of(std::slice::from_ref(&bed.image)))
+            .await?;
         Ok(Self {
             bed,
             instance,

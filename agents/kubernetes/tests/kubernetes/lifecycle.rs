@@ -3,7 +3,7 @@
 use crate::fixture::{ANY, Fixture, RUN, STAY, eventually, file, key, name, node, port, second, user_port};
 use anyhow::{Context, Result, ensure};
 use chainpool_agent::{
-    Agent, Error, LogQuery, NodeState, ObjectKind, PlatformKind, Power, Scope, Volumes, Wake,
+    Agent, Error, ImageRequest, LogQuery, NodeState, ObjectKind, PlatformKind, Power, Scope, Volumes, Wake,
 };
 use futures::{StreamExt, TryStreamExt};
 use std::time::Duration;
@@ -176,14 +176,17 @@ pub(crate) async fn images_are_found_or_reported_missing(fixture: &Fixture<'_>) 
     .map(str::to_owned);
     let error = fixture
         .agent
-        .ensure_image(&absent)
+        .ensure_image(&ImageRequest::of(&absent))
         .await
         .expect_err("no such images")
         .to_string();
     ensure!(absent.iter().all(|name| error.contains(name)), "{error}");
     let found = fixture
         .agent
-        .ensure_image(&[absent[0].clone(), fixture.image.name.clone()])
+        .ensure_image(&ImageRequest::of(&[
+            absent[0].clone(),
+            fixture.image.name.clone(),
+        ]))
         .await?;
     ensure!(found == fixture.image, "{found:?}");
     eventually("the namespace for pulls is deleted", async || {

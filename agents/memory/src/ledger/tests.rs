@@ -3,8 +3,8 @@
 use super::{Answer, Ledger, NodeBehavior, Request, probe::probe, render::Parameters, verdict::verdict};
 use crate::{Fault, MemoryAgent, Verb, World};
 use chainpool_agent::{
-    Agent, Boot, ClusterId, ClusterKey, Error, ImageRef, InstanceId, LogConfig, NetworkSpec, NodeName,
-    ObjectKind, Power, Scope, Secret, network_name, node_object_name, volume_name,
+    Agent, Boot, ClusterId, ClusterKey, Error, ImageRef, ImageRequest, InstanceId, LogConfig, NetworkSpec,
+    NodeName, ObjectKind, Power, Scope, Secret, network_name, node_object_name, volume_name,
 };
 use chainpool_api::{HealthState, LogLevel, Timestamp};
 use chainpool_networks::{
@@ -58,7 +58,10 @@ impl TestNetwork {
             cluster: ClusterId::new(),
             generation: 1,
         };
-        let image = agent.ensure_image(&spec.nodes[0].images).await.unwrap();
+        let image = agent
+            .ensure_image(&ImageRequest::of(&spec.nodes[0].images))
+            .await
+            .unwrap();
         let nodes = Nodes {
             agent: agent.clone(),
             key,

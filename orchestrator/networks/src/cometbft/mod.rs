@@ -42,6 +42,10 @@ impl NetworkType for CometBft {
         }
     }
 
+    fn image_builds(&self) -> &'static [(&'static str, &'static str)] {
+        &[("chainpool/cometbft", "make docker-cometbft")]
+    }
+
     fn validate(&self, preset: &str, given: &Map<String, Value>) -> Result<Value, ParameterErrors> {
         parameters::validate(preset, given)
     }

@@ -48,6 +48,15 @@ impl NetworkType for Fabric {
         }
     }
 
+    fn image_builds(&self) -> &'static [(&'static str, &'static str)] {
+        &[
+            ("chainpool/fabric-orderer", "make docker-fabric-orderer"),
+            ("chainpool/fabric-peer", "make docker-fabric-peer"),
+            ("chainpool/fabric-ca", "make docker-fabric-ca"),
+            ("chainpool/fabric-chaincode", "make docker-fabric-chaincode"),
+        ]
+    }
+
     fn validate(&self, preset: &str, given: &Map<String, Value>) -> Result<Value, ParameterErrors> {
         parameters::validate::validate(preset, given)
     }

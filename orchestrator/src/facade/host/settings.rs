@@ -334,7 +334,7 @@ pub(super) fn of_new_host(new: &api::HostCreate) -> Result<HostSettings> {
         disk_floor: new.disk_floor.unwrap_or(10),
         fill: new.fill.clone().unwrap_or_else(|| {
             vec![api::Fill {
-                network_type: "cometbft".into(),
+                network_type: chainpool_networks::Registry::default().default_type().into(),
                 preset: "default".into(),
                 share: 1,
                 parameters: serde_json::Map::new(),

@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use chainpool_agent::{
-    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Error, Generation, ImageRef, Incarnation,
-    LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, Observation, Port, Power, Probe, Result, Scope,
-    Volumes, WakeStream,
+    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Error, Generation, ImageRef, ImageRequest,
+    Incarnation, LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, Observation, Port, Power, Probe,
+    Result, Scope, Volumes, WakeStream,
 };
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -38,7 +38,7 @@ impl Agent for Local {
     fn watch(&self) -> WakeStream {
         Box::pin(futures::stream::empty())
     }
-    async fn ensure_image(&self, _: &[String]) -> Result<ImageRef> {
+    async fn ensure_image(&self, _: &ImageRequest) -> Result<ImageRef> {
         unsupported()
     }
     async fn ensure_network(&self, _: &ClusterKey, _: &NetworkSpec) -> Result<()> {
