@@ -15,7 +15,7 @@ mod token;
 use crate::{Caller, Error, Orchestrator, Result, caller::WATCHDOG, policy, text::counted};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chainpool_api::{self as api, Role, Timestamp};
-use chainpool_store::{AccountRow, Audit, ClusterQuery, EnumColumn, TokenRow, Tx};
+use chainpool_store::{AccountRow, Audit, ClusterQuery, EnumColumn, RowVersion, TokenRow, Tx};
 use credential_cache::CredentialCache;
 use password::PasswordHasher;
 use rand::Rng;
@@ -65,6 +65,7 @@ fn new_account(name: String, role: Role, now: Timestamp) -> AccountRow {
         link: None,
         link_expires_at: None,
         created_at: now.into(),
+        row_version: RowVersion::default(),
     }
 }
 

@@ -10,7 +10,7 @@ use chainpool_agent::ClusterId;
 use chainpool_api::{self as api, ClusterState, HealthState, OperationKind, OperationState, Timestamp};
 use chainpool_networks::{NetworkType, SoftwareLine};
 use chainpool_store::{
-    Audit, ClusterRow, EnumColumn, HostRow, Json, Labels, Moment, NewOperation, OperationRow, Tx,
+    Audit, ClusterRow, EnumColumn, HostRow, Json, Labels, Moment, NewOperation, OperationRow, RowVersion, Tx,
 };
 use rand::Rng;
 use std::{
@@ -169,6 +169,7 @@ impl Orchestrator {
             created_at: now.into(),
             ready_at: None,
             deleted_at: None,
+            row_version: RowVersion::default(),
         };
         let ports = allocation.port_rows(host.id, id);
         self.render_into(tx, host, &mut row, &ports, network.as_ref())
@@ -425,7 +426,8 @@ async fn end_superseded(tx: &mut Tx, live: &mut OperationRow, by: OperationKind)
     live.state = EnumColumn(OperationState::Superseded);
     live.error = Some(format!("superseded by {by}"));
     live.ended_at = Some(Timestamp::now().into());
-    Ok(tx.operation_save(live.clone()).await?)
+    *live = tx.operation_save(live.clone()).await?;
+    Ok(())
 }
 
 /// The error for an operation in progress.

@@ -212,7 +212,8 @@ impl Orchestrator {
             _ => {}
         }
         keep_history(tx, &cluster, now).await?;
-        Ok(tx.cluster_save(cluster).await?)
+        tx.cluster_save(cluster).await?;
+        Ok(())
     }
 }
 
@@ -306,7 +307,8 @@ async fn note_fill(
             reason.clone_into(&mut known.reason);
         }
     }
-    Ok(tx.host_save(host).await?)
+    tx.host_save(host).await?;
+    Ok(())
 }
 
 /// The delay of a fill entry after this many previous failures, in seconds.

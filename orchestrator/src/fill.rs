@@ -194,7 +194,7 @@ impl Orchestrator {
         }
         if let Some(limited) = limited {
             operation.result = Some(Json(serde_json::json!({ "limited_by": limited })));
-            tx.operation_save(operation.clone()).await?;
+            operation = tx.operation_save(operation).await?;
         }
         if let Some(caller) = caller {
             self.remember(&mut tx, caller, operation.id).await?;

@@ -308,7 +308,7 @@ impl Orchestrator {
             now,
         )
         .await?;
-        tx.lease_save(row.clone()).await?;
+        let row = tx.lease_save(row).await?;
         tx.commit("lease renewed").await?;
         self.present_lease(row).await
     }
@@ -381,7 +381,7 @@ impl Orchestrator {
             now,
         )
         .await?;
-        tx.lease_save(row.clone()).await?;
+        let row = tx.lease_save(row).await?;
         if let Some(caller) = caller {
             self.remember(&mut tx, caller, lease).await?;
         }

@@ -11,7 +11,7 @@ mod request;
 pub use request::{ApplyOutcome, ApplyRequest, LeaseNames};
 
 use crate::{
-    EnumColumn, Error, Json, LeaseRow, Moment, OperationRow, Result,
+    EnumColumn, Error, Json, LeaseRow, Moment, OperationRow, Result, RowVersion,
     datastore::{OFFERED, fresh_since},
     entity::{audit, idempotency, lease, operation},
     write::{WriteTransaction, Writer},
@@ -301,7 +301,7 @@ async fn take(
 ) -> Result<Vec<TakenCluster>> {
     let (conditions, filter_values) = request.conditions();
     let sql = format!(
-        "UPDATE cluster SET leased = TRUE WHERE id IN (\
+        "UPDATE cluster SET leased = TRUE, row_version = row_version + 1 WHERE id IN (\
            SELECT id FROM cluster WHERE {OFFERED}{conditions} ORDER BY ready_at LIMIT ?) \
          RETURNING id, host_id, generation, name, network_type, (SELECT host.name FROM host WHERE host.id = host_id)"
     );
@@ -349,6 +349,7 @@ fn rows(
         expires_at: request.ttl_seconds.map(|ttl| Moment(now.plus_seconds(ttl))),
         ended_at: None,
         operation_id: None,
+        row_version: RowVersion::default(),
     };
     let operation = OperationRow {
         id: Uuid::now_v7(),
@@ -368,6 +369,7 @@ fn rows(
         created_at: Moment(now),
         started_at: Some(Moment(now)),
         ended_at: Some(Moment(now)),
+        row_version: RowVersion::default(),
     };
     (lease, operation)
 }

@@ -42,5 +42,5 @@ pub use error::{Error, Result};
 pub use keys::Key;
 pub use restore::{Restored, restore};
 pub use store::{CommitHook, Conn, DATABASE, Reader, Store, Tx};
-pub use value::{EnumColumn, Json, Moment};
+pub use value::{EnumColumn, Json, Moment, RowVersion};
 pub use write::WriteTransaction;

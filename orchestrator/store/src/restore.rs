@@ -241,9 +241,9 @@ async fn finalize(connection: &DatabaseConnection) -> Result<()> {
     readable(&conn).await.map_err(damaged)?;
     let now = Timestamp::now().0;
     for sql in [
-        "UPDATE operation SET state = 'failed', error = 'a backup was restored', ended_at = ? WHERE state IN ('queued', 'running')",
+        "UPDATE operation SET state = 'failed', error = 'a backup was restored', ended_at = ?, row_version = row_version + 1 WHERE state IN ('queued', 'running')",
         "UPDATE cluster SET state = 'failed', health = 'unknown', health_reason = 'a backup was restored while it was being created or deleted', \
-         health_since = ? WHERE deleted_at IS NULL AND state IN ('creating', 'resetting', 'deleting')",
+         health_since = ?, row_version = row_version + 1 WHERE deleted_at IS NULL AND state IN ('creating', 'resetting', 'deleting')",
     ] {
         connection
             .execute_raw(Statement::from_sql_and_values(
@@ -254,10 +254,10 @@ async fn finalize(connection: &DatabaseConnection) -> Result<()> {
             .await?;
     }
     for sql in [
-        "UPDATE cluster SET operation_id = NULL",
+        "UPDATE cluster SET operation_id = NULL, row_version = row_version + 1 WHERE operation_id IS NOT NULL",
         // The restore must not undo a sign-out or the use of a link since the backup.
         "DELETE FROM token WHERE session",
-        "UPDATE account SET link = NULL, link_expires_at = NULL",
+        "UPDATE account SET link = NULL, link_expires_at = NULL, row_version = row_version + 1 WHERE link IS NOT NULL",
     ] {
         connection.execute_unprepared(sql).await?;
     }

@@ -2,14 +2,13 @@
 
 use crate::{
     Conn, HostRow, Key, Result, Tx,
-    datastore::{containing, page_size},
+    datastore::{containing, page_size, save::save},
     entity::host,
 };
 use chainpool_agent::{RegistryLogin, Secret, Tls};
 use chainpool_api::{HostFilter, Noun};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
-    QuerySelect,
+    ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
 };
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
@@ -144,11 +143,11 @@ impl Tx {
         Ok(())
     }
 
-    /// Saves a host that was read in this transaction.
-    pub async fn host_save(&mut self, row: HostRow) -> Result<()> {
+    /// Saves a host and returns it with its new version. [`Error::Overtaken`](crate::Error::Overtaken): it was changed since
+    /// it was read, which cannot happen to a row read in this transaction.
+    pub async fn host_save(&mut self, row: HostRow) -> Result<HostRow> {
         self.changed(Noun::Host, row.id);
-        row.into_active_model().reset_all().update(&self.0).await?;
-        Ok(())
+        save(&self.0, row).await
     }
 
     /// Removes a host.

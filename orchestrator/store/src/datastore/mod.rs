@@ -1,5 +1,6 @@
-//! Reads and writes, by resource. Inside one immediate transaction a row may be read, changed and saved
-//! whole: there is no concurrent writer.
+//! Reads and writes, by resource. A row may be read, changed and saved whole: the save compares the row's
+//! version. Inside one immediate transaction there is no concurrent writer, so a row that was read there is
+//! current.
 
 mod account;
 mod audit;
@@ -12,6 +13,7 @@ mod offer;
 mod operation;
 mod retention;
 mod revision;
+mod save;
 mod setting;
 
 use sea_orm::sea_query::LikeExpr;
@@ -25,6 +27,7 @@ pub use offer::OfferFilter;
 pub(crate) use offer::{OFFERED, fresh_since};
 pub use operation::{NewOperation, OperationQuery};
 pub use revision::StoredSpec;
+pub(crate) use save::next as next_version;
 
 /// Matches texts that contain this text literally: `%` and `_` are no wildcards.
 pub(crate) fn containing(text: &str) -> LikeExpr {

@@ -1,14 +1,14 @@
 //! Operations and their journal.
 
 use crate::{
-    Conn, EnumColumn, Json, OperationRow, Result, StepRow, Tx,
-    datastore::page_size,
+    Conn, EnumColumn, Error, Json, OperationRow, Result, RowVersion, StepRow, Tx,
+    datastore::{next_version, page_size, save::save},
     entity::{operation, step},
 };
 use chainpool_api::{Noun, OperationKind, OperationState, StepState, Timestamp};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, PaginatorTrait,
-    QueryFilter, QueryOrder, QuerySelect, sea_query::Expr,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, NotSet, PaginatorTrait,
+    QueryFilter, QueryOrder, QuerySelect, QueryTrait, sea_query::Expr,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -185,6 +185,7 @@ impl Tx {
             created_at: now.into(),
             started_at: None,
             ended_at: None,
+            row_version: RowVersion::default(),
         };
         operation::Entity::insert(row.clone().into_active_model())
             .exec_without_returning(&self.0)
@@ -207,6 +208,7 @@ impl Tx {
                 operation::Column::StartedAt,
                 Expr::cust_with_values("COALESCE(started_at, ?)", [now.0]),
             )
+            .col_expr(operation::Column::RowVersion, next_version::<OperationRow>())
             .filter(operation::Column::Id.eq(id))
             .filter(live())
             .filter(operation::Column::Epoch.lt(epoch))
@@ -232,11 +234,11 @@ impl Tx {
         )
     }
 
-    /// Saves an operation that was read in this transaction.
-    pub async fn operation_save(&mut self, row: OperationRow) -> Result<()> {
+    /// Saves an operation and returns it with its new version. [`Error::Overtaken`]: it was changed since it was
+    /// read, which cannot happen to a row read in this transaction.
+    pub async fn operation_save(&mut self, row: OperationRow) -> Result<OperationRow> {
         self.operation_changed(&row);
-        row.into_active_model().reset_all().update(&self.0).await?;
-        Ok(())
+        save(&self.0, row).await
     }
 
     /// Writes the plan of an operation.
@@ -260,10 +262,30 @@ impl Tx {
         Ok(())
     }
 
-    /// Saves a step of an operation that this process owns.
+    /// Saves a step. Only the owner of a running operation changes its steps, so the operation's epoch takes the
+    /// place of a version. [`Error::Overtaken`]: this process no longer owns the operation, or it was planned
+    /// again.
     pub async fn step_save(&mut self, row: StepRow) -> Result<()> {
+        let owned = operation::Entity::find()
+            .select_only()
+            .column(operation::Column::Id)
+            .filter(operation::Column::Id.eq(row.operation_id))
+            .filter(operation::Column::State.eq(OperationState::Running.as_str()))
+            .filter(operation::Column::Epoch.eq(self.store().epoch()));
         self.changed(Noun::Operation, row.operation_id);
-        row.into_active_model().reset_all().update(&self.0).await?;
+        let (operation, seq) = (row.operation_id, row.seq);
+        let mut change = row.into_active_model().reset_all();
+        (change.operation_id, change.seq) = (NotSet, NotSet);
+        let done = step::Entity::update_many()
+            .set(change)
+            .filter(step::Column::OperationId.eq(operation))
+            .filter(step::Column::Seq.eq(seq))
+            .filter(step::Column::OperationId.in_subquery(owned.into_query()))
+            .exec(&self.0)
+            .await?;
+        if done.rows_affected == 0 {
+            return Err(Error::Overtaken("operation"));
+        }
         Ok(())
     }
 
