@@ -1,6 +1,5 @@
 //! Callers of the façade.
 
-use crate::policy;
 use chainpool_api::Role;
 use uuid::Uuid;
 
@@ -64,16 +63,5 @@ impl Caller {
             lease_any: true,
             ..Self::new(account_id, account, Role::Admin)
         }
-    }
-
-    /// Returns `true` for operators and admins. For front ends to decide what to show; the façade enforces
-    /// it.
-    pub fn operates(&self) -> bool {
-        policy::operates(self)
-    }
-
-    /// Returns `true` for admins. For front ends to decide what to show; the façade enforces it.
-    pub fn administers(&self) -> bool {
-        policy::administers(self)
     }
 }

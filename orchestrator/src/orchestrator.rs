@@ -1,8 +1,13 @@
 //! The façade that the front ends and the watchdog call.
 
 use crate::{
-    account::Authentication, agents::Agents, bundle_reads::BundleReads, executor::Executor,
-    idempotency::InFlight, runtime_cache::RuntimeCache, status::StatusCache,
+    facade::{
+        account::authentication::Authentication, bundle_reads::recorded::BundleReads,
+        idempotency::in_flight::InFlight, subscription::operation_owners::OperationOwners,
+    },
+    operations::running::RunningOperations,
+    placement::reservations::Reservations,
+    runtime::{agents::Agents, findings::Findings, runtime_cache::RuntimeCache, spec_cache::SpecCache},
 };
 use chainpool_agent::Platform;
 use chainpool_api::Timestamp;
@@ -11,7 +16,10 @@ use chainpool_networks::Registry;
 use chainpool_store::{CommitHook, Store};
 use std::{
     path::PathBuf,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tokio_util::sync::CancellationToken;
 
@@ -87,13 +95,15 @@ pub(crate) struct Inner {
     pub(crate) policy: Arc<HealthPolicy>,
     pub(crate) agents: Agents,
     pub(crate) runtime_cache: RuntimeCache,
-    pub(crate) executor: Executor,
+    pub(crate) specs: SpecCache,
+    pub(crate) findings: Findings,
+    pub(crate) reservations: Reservations,
+    pub(crate) executor: RunningOperations,
     pub(crate) authentication: Authentication,
     pub(crate) idempotency: InFlight,
     pub(crate) bundle_reads: BundleReads,
     pub(crate) leases_per_account: u32,
-    pub(crate) status: StatusCache,
-    pub(crate) operation_owners: crate::subscription::OperationOwners,
+    pub(crate) operation_owners: OperationOwners,
     pub(crate) started_at: Timestamp,
     pub(crate) stop: CancellationToken,
     /// Set after a restore: nothing runs automatically until an administrator resumes the installation.
@@ -122,13 +132,15 @@ impl Orchestrator {
             runtime_cache: RuntimeCache::new(&health.host),
             policy: Arc::new(health),
             agents,
-            executor: Executor::default(),
+            specs: SpecCache::default(),
+            findings: Findings::default(),
+            reservations: Reservations::default(),
+            executor: RunningOperations::default(),
             authentication: Authentication::default(),
             idempotency: InFlight::default(),
             bundle_reads: BundleReads::default(),
             leases_per_account,
-            status: StatusCache::default(),
-            operation_owners: crate::subscription::OperationOwners::default(),
+            operation_owners: OperationOwners::default(),
             started_at: Timestamp::now(),
             stop: CancellationToken::new(),
             paused,
@@ -158,6 +170,11 @@ impl Orchestrator {
 
     pub(crate) fn store(&self) -> &Store {
         &self.inner.store
+    }
+
+    /// Returns `true` if the installation is paused after a restore: nothing is deleted or filled.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.inner.paused.load(Ordering::Relaxed)
     }
 }
 

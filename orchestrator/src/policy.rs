@@ -36,6 +36,19 @@ impl Access {
     }
 }
 
+impl Caller {
+    /// Returns `true` for operators and admins. For front ends to decide what to show; the façade enforces
+    /// it.
+    pub fn operates(&self) -> bool {
+        operates(self)
+    }
+
+    /// Returns `true` for admins. For front ends to decide what to show; the façade enforces it.
+    pub fn administers(&self) -> bool {
+        administers(self)
+    }
+}
+
 /// The leases that a caller sees, and with them the clusters.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct VisibleLeases {

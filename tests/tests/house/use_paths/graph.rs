@@ -24,11 +24,14 @@ struct Crate {
     modules: BTreeMap<ModulePath, (String, Module)>,
 }
 
+/// The modules of the crate whose root module is the file `root`, each with its file.
+pub(super) fn modules(files: &Files, root: &str) -> Vec<(String, Module)> {
+    Crate::of(files, root).modules.into_values().collect()
+}
+
 /// The arrows of the crate whose root module is the file `root`, one for each two files.
 pub(super) fn arrows(files: &Files, root: &str) -> Vec<Arrow> {
-    let mut all = Crate::default();
-    let folder = root.rsplit_once('/').map_or("", |(folder, _)| folder);
-    all.load(files, root, folder, &ModulePath::new());
+    let all = Crate::of(files, root);
     let mut found = BTreeMap::new();
     for (at, (file, module)) in &all.modules {
         for (path, target) in all.targets(at, module) {
@@ -47,6 +50,13 @@ pub(super) fn arrows(files: &Files, root: &str) -> Vec<Arrow> {
 }
 
 impl Crate {
+    fn of(files: &Files, root: &str) -> Self {
+        let mut all = Self::default();
+        let folder = root.rsplit_once('/').map_or("", |(folder, _)| folder);
+        all.load(files, root, folder, &ModulePath::new());
+        all
+    }
+
     /// Adds a file's modules; its children lie in `folder`.
     fn load(&mut self, files: &Files, file: &str, folder: &str, at: &ModulePath) {
         for module in source::modules(files.get(file).map_or("", String::as_str)) {

@@ -21,6 +21,10 @@ pub(super) struct Module {
     pub(super) items: BTreeSet<String>,
     /// Bare names in code.
     pub(super) names: BTreeSet<String>,
+    /// Functions in an `impl` block without a trait, as type and name.
+    pub(super) methods: BTreeSet<(String, String)>,
+    /// Method calls on a bare name, as that name and the method: `self.a()`.
+    pub(super) calls: Vec<Path>,
 }
 
 /// One name of a `use` declaration.
@@ -60,6 +64,7 @@ pub(super) fn modules(source: &str) -> Vec<Module> {
         depth: 0,
         open: vec![(0, 0)],
         modules: vec![Module::default()],
+        implemented: None,
     };
     parser.file();
     parser.modules
@@ -124,6 +129,8 @@ struct Parser {
     /// Modules around this place: index, and the depth of their content.
     open: Vec<(usize, usize)>,
     modules: Vec<Module>,
+    /// The type of the `impl` block around this place, and the depth of its content.
+    implemented: Option<(String, usize)>,
 }
 
 impl Parser {
@@ -147,6 +154,7 @@ impl Parser {
                 "{" => self.depth += 1,
                 "}" => {
                     self.depth = self.depth.saturating_sub(1);
+                    self.implemented = self.implemented.take().filter(|(_, depth)| *depth <= self.depth);
                     let closed = self.open.last().is_some_and(|(_, depth)| *depth > self.depth);
                     if closed && self.open.len() > 1 {
                         self.open.pop();
@@ -154,10 +162,18 @@ impl Parser {
                 }
                 "mod" if is_name(self.peek(1)) => self.child(),
                 "use" if self.peek(1) != "<" && self.peek(-1) != "." => self.import(),
+                "impl" if matches!(self.peek(-1), "" | "{" | "}" | ";" | "]") => self.implementation(),
                 word if is_name(word) => self.word(),
                 _ => {}
             }
             self.at += 1;
+        }
+    }
+
+    /// The head of an `impl` block; the type counts unless the block has a trait or parameters.
+    fn implementation(&mut self) {
+        if is_name(self.peek(1)) && self.peek(2) == "{" {
+            self.implemented = Some((self.peek(1).to_owned(), self.depth + 1));
         }
     }
 
@@ -272,12 +288,22 @@ impl Parser {
             // `const` also precedes `fn` and `unsafe`.
             if is_name(&name) && word != "const" || name.chars().all(|c| !c.is_lowercase()) {
                 self.at += offset.unsigned_abs();
+                let implemented = self.implemented.clone();
+                if let Some((of, _)) = implemented.filter(|(_, depth)| word == "fn" && *depth == self.depth) {
+                    self.module().methods.insert((of, name.clone()));
+                }
                 if self.depth == inside {
                     let module = self.module();
                     module.items.extend(macros.then(|| format!("{name}!")));
                     module.items.insert(name);
                 }
             }
+            return;
+        }
+        let on = self.peek(-2).to_owned();
+        if before == "." && is_name(&on) && self.peek(-3) != "." && matches!(self.peek(1), "(" | "::") {
+            let segments = vec![on, word];
+            self.module().calls.push(Path { line, segments });
             return;
         }
         if before == "." || before == "::" || (before == "$" && word != "crate") {

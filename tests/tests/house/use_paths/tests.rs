@@ -2,6 +2,7 @@ use super::{
     graph::{Files, arrows, circles},
     roots,
     source::{Module, modules},
+    wings::Wings,
 };
 
 /// The imports of a module as `name = path`, those offered to others with `+`.
@@ -206,4 +207,88 @@ fn each_program_of_a_crate_is_a_crate() {
         roots("x", &sources),
         ["x/src/bin/one.rs", "x/src/bin/two/main.rs", "x/src/lib.rs"]
     );
+}
+
+/// A crate with the wings `top` and `low`, whose object is defined above both. Each source is added to its file.
+fn upward(added: &[(&str, &str)]) -> Vec<String> {
+    let mut all = files(&[
+        (
+            "lib.rs",
+            "mod base; mod low; mod object; mod top; pub use object::Object;",
+        ),
+        (
+            "object.rs",
+            "use crate::{low::Cache, top::Entry}; pub struct Object(Cache, Entry); impl Object { fn stop(&self) {} }",
+        ),
+        ("base.rs", "pub struct Error;"),
+        ("low/mod.rs", "mod read; pub struct Cache;"),
+        (
+            "low/read.rs",
+            "use crate::{Object, base::Error}; impl Object { fn read(&self) { self.stop(); self.read(); } }",
+        ),
+        ("top/mod.rs", "mod show; pub struct Entry;"),
+        (
+            "top/show.rs",
+            "use crate::{Object, low::Cache}; impl Object { fn show(&self) { self.read(); Self::read(self); } }",
+        ),
+    ]);
+    for (file, text) in added {
+        let file = all.get_mut(&format!("src/{file}")).expect("a file");
+        file.push('\n');
+        file.push_str(text);
+    }
+    let wings = Wings {
+        root: "src/lib.rs",
+        folders: &["top", "low"],
+        above: &["object.rs"],
+        object: ("Object", &["self", "this"]),
+    };
+    wings.violations(&all)
+}
+
+#[test]
+fn wings_may_use_themselves_and_lower_ones() {
+    assert_eq!(upward(&[]), Vec::<String>::new());
+    let unrelated = "struct Other; impl Other { fn show(&self) {} }\nfn f(other: Other) { other.show(); crate::x::show(); }";
+    assert_eq!(
+        upward(&[("low/read.rs", unrelated)]),
+        Vec::<String>::new(),
+        "a method of another type"
+    );
+    let of_tests = "#[cfg(test)] mod tests { use crate::top::Entry; fn f(this: Object) { this.show(); } }";
+    assert_eq!(
+        upward(&[("low/read.rs", of_tests)]),
+        Vec::<String>::new(),
+        "tests"
+    );
+}
+
+#[test]
+fn a_use_of_a_higher_wing_is_reported() {
+    assert_eq!(
+        upward(&[("low/read.rs", "use crate::top::Entry;")]),
+        ["src/low/read.rs:2 uses src/top/mod.rs (crate::top::Entry)"]
+    );
+    assert_eq!(
+        upward(&[("base.rs", "fn f() -> crate::low::Cache { todo!() }")]),
+        ["src/base.rs:2 uses src/low/mod.rs (crate::low::Cache)"],
+        "files beside the root are below all wings"
+    );
+}
+
+#[test]
+fn a_call_of_a_method_of_a_higher_wing_is_reported() {
+    for call in [
+        "self.show()",
+        "this.show::<u8>()",
+        "Self::show(self)",
+        "Object::show(self)",
+    ] {
+        let source = format!("impl Object {{ fn more(&self) {{ {call}; }} }}");
+        assert_eq!(
+            upward(&[("low/read.rs", source.as_str())]),
+            ["src/low/read.rs:2 calls show of src/top/show.rs"],
+            "{call}"
+        );
+    }
 }

@@ -1,0 +1,66 @@
+//! Amendment of a running cluster on request.
+
+use super::existing_cluster;
+use crate::{Caller, Error, Orchestrator, Result, operations::cause::Cause, policy};
+use chainpool_api::{self as api, ClusterState};
+
+impl Orchestrator {
+    /// Amends a running cluster: more of what its type can grow, or new certificates. Repeating the request
+    /// continues an unfinished amendment.
+    pub async fn cluster_amend(
+        &self,
+        caller: &Caller,
+        cluster: &str,
+        amend: api::ClusterAmend,
+    ) -> Result<api::Operation> {
+        policy::must_operate(caller)?;
+        let (_turn, known) = self.remembered(caller).await?;
+        if let Some(id) = known {
+            return self.operation_show(caller, id).await;
+        }
+        if amend.parameters.is_empty() && !amend.renew_certificates {
+            return Err(Error::field(
+                "parameters",
+                "nothing to change; set a parameter or renew_certificates",
+            ));
+        }
+        let id = self.cluster_for(caller, cluster).await?.id;
+        let mut tx = self.store().begin().await?;
+        let row = existing_cluster(&tx, id, cluster).await?;
+        if row.state.0 != ClusterState::Ready {
+            return Err(Error::conflict(
+                "wrong_state",
+                format!(
+                    "cluster {} is {}; only a ready cluster can be amended",
+                    row.name, row.state.0
+                ),
+            ));
+        }
+        if let Some(node) = row.stopped_nodes.0.first() {
+            let text = format!(
+                "node {node} of cluster {} is stopped; an amendment requires all nodes: run chainpool cluster start {} --node {node}",
+                row.name, row.name
+            );
+            return Err(Error::conflict("wrong_state", text));
+        }
+        let (operation, superseded) = self
+            .accept_amend(&mut tx, row, &amend, &Cause::of(caller, describe(&amend)))
+            .await?;
+        self.remember(&mut tx, caller, operation.id).await?;
+        let amending = self.inner.specs.amending(id);
+        self.accepted(tx, superseded.as_slice()).await?;
+        amending.done();
+        self.present_operation(operation, true).await
+    }
+}
+
+/// Describes the requested change.
+fn describe(amend: &api::ClusterAmend) -> String {
+    let certificates = amend.renew_certificates.then(|| "new certificates".to_owned());
+    let changes = amend
+        .parameters
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .chain(certificates);
+    format!("requested: {}", changes.collect::<Vec<_>>().join(", "))
+}

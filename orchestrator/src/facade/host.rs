@@ -1,0 +1,419 @@
+//! Hosts.
+
+mod address;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod input;
+mod secrets;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod verbs;
+
+use crate::{
+    Caller, Error, Orchestrator, Result,
+    facade::{presenter::page, validation::check_search},
+    placement::room::offers,
+    policy,
+    runtime::probe::{info, platform_of},
+    text::counted,
+};
+use chainpool_agent::{Probe, Scope, SwarmRole};
+use chainpool_api::{self as api, HostState, LeaseState, Timestamp};
+use chainpool_store::{Audit, EnumColumn, HostRow, HostSecrets, Json, RowVersion};
+use input::PublicAddress;
+use secrets::secrets;
+use settings::CAPACITY;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+pub use verbs::HostPreview;
+
+/// How often an update is tried again because the host changed meanwhile, for example because it was assessed.
+const UPDATE_ATTEMPTS: u32 = 5;
+
+impl Orchestrator {
+    /// Probes a host and registers it.
+    #[expect(clippy::too_many_lines, reason = "one assignment per field of a host")]
+    pub async fn host_create(&self, caller: &Caller, new: api::HostCreate) -> Result<api::Host> {
+        policy::must_operate(caller)?;
+        let (_turn, known) = self.remembered(caller).await?;
+        if let Some(id) = known {
+            return self.host_show(caller, &id.to_string()).await;
+        }
+        let mut settings = settings::of_new_host(&new)?;
+        let secrets = secrets(
+            new.tls.clone(),
+            new.registry.clone(),
+            new.kubeconfig.clone(),
+            settings.mirror.as_deref(),
+        )?;
+        if let Some(wanted) = new.platform.filter(|wanted| !self.inner.agents.has(*wanted)) {
+            return Err(Error::field(
+                "type",
+                format!(
+                    "no agent for {wanted} is available; available: {}",
+                    self.inner.agents.known()
+                ),
+            ));
+        }
+        // The form of the address selects the agent that probes first; the probe determines the platform.
+        let guessed = self
+            .inner
+            .agents
+            .guess(&new.address)
+            .or(new.platform)
+            .unwrap_or(api::Platform::Docker);
+        settings::check_platform(guessed, new.kubeconfig.is_some(), new.storage_class.as_deref())?;
+        let connection = self
+            .inner
+            .agents
+            .connection(&new.address, &settings, secrets.clone());
+        let mut agent = self.inner.agents.connect(guessed, &connection)?;
+        settings.ports = new.ports.unwrap_or(agent.capabilities().ports);
+        self.check_settings(&settings, new.capacity.unwrap_or(CAPACITY), None)?;
+        let mut probe = agent.probe().await.map_err(|e| unreachable(&new.address, &e))?;
+        let platform = self.check_probe(new.platform, &probe)?;
+        if platform != guessed {
+            agent = self.inner.agents.connect(platform, &connection)?;
+            settings.ports = new.ports.unwrap_or(agent.capabilities().ports);
+            probe = agent.probe().await.map_err(|e| unreachable(&new.address, &e))?;
+        }
+        let in_use = agent
+            .observe(Scope::Host)
+            .await
+            .map_err(|e| unreachable(&new.address, &e))?
+            .resources_in_use;
+        // Machine data of a platform is untrusted; only a valid address goes into bundles.
+        let first = probe
+            .machines
+            .first()
+            .filter(|machine| machine.address.parse::<PublicAddress>().is_ok());
+        if let (None, false, Some(machine)) = (&new.public_address, settings.bind.is_loopback(), first) {
+            settings.public_address.clone_from(&machine.address);
+        }
+        let id = Uuid::now_v7();
+        let now = Timestamp::now();
+        let sealed = (secrets.tls.is_some() || secrets.registry.is_some() || secrets.kubeconfig.is_some())
+            .then(|| secrets.seal(self.store().master(), id))
+            .transpose()?;
+        let row = HostRow {
+            id,
+            name: new.name,
+            platform: EnumColumn(platform),
+            address: new.address,
+            engine_id: probe.engine_id.clone(),
+            state: EnumColumn(HostState::Active),
+            reason: String::new(),
+            since: now.into(),
+            schedulable: new.schedulable.unwrap_or(true),
+            autofill: new.autofill.unwrap_or(false),
+            capacity: i64::from(new.capacity.unwrap_or(CAPACITY)),
+            settings: Json(settings),
+            sealed,
+            fill_state: Json(BTreeMap::new()),
+            maintenance_until: None,
+            info: Some(Json(info(&probe, now))),
+            created_at: now.into(),
+            row_version: RowVersion::default(),
+        };
+        let mut tx = self.store().begin().await?;
+        if tx.host_named(&row.name).await?.is_some() {
+            return Err(Error::conflict(
+                "host_exists",
+                format!("host {:?} already exists; choose another name", row.name),
+            ));
+        }
+        if let Some(same) = tx.host_of_engine(&row.engine_id).await? {
+            return Err(Error::conflict(
+                "engine_exists",
+                format!(
+                    "this engine is already registered as host {:?} ({}). If it is a different machine (its name is {:?}), it was cloned with the engine id: stop Docker there, remove /var/lib/docker/engine-id and /etc/docker/key.json if they exist, start Docker, and register it again",
+                    same.name, same.address, probe.name
+                ),
+            ));
+        }
+        let detail = format!("{} {}", row.platform.0, row.address);
+        tx.audit_insert(
+            Audit {
+                author: &caller.account,
+                verb: "host_create",
+                subject: &id.to_string(),
+                detail,
+            },
+            now,
+        )
+        .await?;
+        tx.host_insert(row.clone()).await?;
+        self.remember(&mut tx, caller, id).await?;
+        tx.commit("host created").await?;
+        self.inner.reservations.put(id, in_use);
+        self.present_host(row).await
+    }
+
+    fn check_probe(&self, wanted: Option<api::Platform>, probe: &Probe) -> Result<api::Platform> {
+        if probe.swarm == SwarmRole::Worker {
+            return Err(Error::field(
+                "address",
+                "this engine is a swarm worker; use the address of a manager, or remove the engine from the swarm",
+            ));
+        }
+        let found = platform_of(probe.kind);
+        if let Some(wanted) = wanted
+            && wanted != found
+        {
+            return Err(Error::field(
+                "type",
+                format!(
+                    "the platform at this address is {found}, not {wanted}; omit type or correct the address"
+                ),
+            ));
+        }
+        if !self.inner.agents.has(found) {
+            return Err(Error::field(
+                "type",
+                format!(
+                    "no agent for {found}, the platform at this address, is available; available: {}",
+                    self.inner.agents.known()
+                ),
+            ));
+        }
+        if let Some(skew) = probe.skew_ms.filter(|s| s.abs() > 60_000) {
+            return Err(Error::field(
+                "address",
+                format!(
+                    "the host's clock differs from the server's by {} s, more than 60 s; synchronise the clocks (NTP) first",
+                    skew / 1000
+                ),
+            ));
+        }
+        Ok(found)
+    }
+
+    /// Lists hosts.
+    pub async fn host_list(&self, caller: &Caller, filter: &api::HostFilter) -> Result<api::Page<api::Host>> {
+        policy::must_operate(caller)?;
+        check_search(filter.search.as_deref())?;
+        let rows = page(
+            self.store().read().host_page(filter).await?,
+            filter.limit,
+            |row| row.id,
+        );
+        let mut items = Vec::with_capacity(rows.items.len());
+        for row in rows.items {
+            items.push(self.present_host(row).await?);
+        }
+        Ok(api::Page {
+            items,
+            next: rows.next,
+        })
+    }
+
+    /// Shows a host by name or id.
+    pub async fn host_show(&self, caller: &Caller, host: &str) -> Result<api::Host> {
+        policy::must_operate(caller)?;
+        self.present_host(self.host_row(host).await?).await
+    }
+
+    /// Updates a host.
+    pub async fn host_update(
+        &self,
+        caller: &Caller,
+        host: &str,
+        change: api::HostUpdate,
+    ) -> Result<api::Host> {
+        policy::must_operate(caller)?;
+        for _ in 0..UPDATE_ATTEMPTS {
+            let before = self.host_row(host).await?;
+            if let Some(updated) = self.host_change(caller, before, &change).await? {
+                return self.present_host(updated).await;
+            }
+        }
+        Err(chainpool_store::Error::Overtaken("host").into())
+    }
+
+    /// Changes a host that was read before; `None` if it was changed or deleted meanwhile.
+    async fn host_change(
+        &self,
+        caller: &Caller,
+        before: HostRow,
+        change: &api::HostUpdate,
+    ) -> Result<Option<HostRow>> {
+        let after = self.changed(&before, change)?;
+        // The host may be paused because another engine responded; ending the pause does not mean that the
+        // right one is back.
+        let connection_changed = change.address.is_some()
+            || change.tls.is_some()
+            || change.kubeconfig.is_some()
+            || change.insecure.is_some();
+        if connection_changed || change.paused == Some(false) {
+            let secrets = HostSecrets::open(self.store().master(), &after)?;
+            let connection = self
+                .inner
+                .agents
+                .connection(&after.address, &after.settings.0, secrets);
+            let probe = self
+                .inner
+                .agents
+                .connect(after.platform.0, &connection)?
+                .probe()
+                .await
+                .map_err(|e| unreachable(&after.address, &e))?;
+            if probe.engine_id != before.engine_id {
+                return Err(Error::field(
+                    "address",
+                    format!(
+                        "another engine responds at this address ({}); the engine of a host cannot change: create another host",
+                        probe.name
+                    ),
+                ));
+            }
+        }
+        let now = Timestamp::now();
+        let mut tx = self.store().begin().await?;
+        let existing = i64::try_from(tx.clusters_of(before.id).await?.len()).map_err(Error::internal)?;
+        let fixed_fields = [
+            ("public_address", change.public_address.is_some()),
+            ("bind", change.bind.is_some()),
+            ("ports", change.ports.is_some()),
+            ("subnets", change.subnets.is_some()),
+        ];
+        if let Some((field, _)) = fixed_fields.iter().find(|(_, changed)| *changed && existing > 0) {
+            let why = format!(
+                "it cannot change while the host has clusters ({existing}): run chainpool host clean {} to delete the free \
+                 clusters, wait until the leased ones are released and deleted, then change it and fill the host again",
+                before.name
+            );
+            return Err(Error::field(field, why));
+        }
+        if after.name != before.name && tx.host_named(&after.name).await?.is_some() {
+            return Err(Error::conflict(
+                "host_exists",
+                format!("host {:?} already exists; choose another name", after.name),
+            ));
+        }
+        tx.clusters_schedulable(after.id, offers(&after)).await?;
+        tx.audit_insert(
+            Audit {
+                author: &caller.account,
+                verb: "host_update",
+                subject: &after.id.to_string(),
+                detail: after.name.clone(),
+            },
+            now,
+        )
+        .await?;
+        match tx.host_save(after).await {
+            Err(chainpool_store::Error::Overtaken(_)) => Ok(None),
+            saved => {
+                let updated = saved?;
+                tx.commit("host updated").await?;
+                Ok(Some(updated))
+            }
+        }
+    }
+
+    /// Deletes a host without clusters. With `forget` set to its name, forgets a host that is permanently
+    /// lost.
+    pub async fn host_delete(&self, caller: &Caller, host: &str, forget: Option<&str>) -> Result<()> {
+        policy::must_operate(caller)?;
+        let row = self.host_row(host).await?;
+        let now = Timestamp::now();
+        let mut tx = self.store().begin().await?;
+        let row = tx
+            .host(row.id)
+            .await?
+            .ok_or_else(|| Error::not_found("host", host))?;
+        let clusters = tx.clusters_of(row.id).await?;
+        let mut superseded = Vec::new();
+        if let Some(typed) = forget {
+            if typed != row.name {
+                return Err(Error::field(
+                    "forget",
+                    format!("set it to the host's name, {:?}, to forget the host", row.name),
+                ));
+            }
+            if row.state.0 != HostState::Unreachable {
+                return Err(Error::conflict(
+                    "host_reachable",
+                    format!(
+                        "host {} is {}; only an unreachable host can be forgotten; use reset and delete instead",
+                        row.name, row.state.0
+                    ),
+                ));
+            }
+            for live in tx
+                .operations_live()
+                .await?
+                .into_iter()
+                .filter(|o| o.host_id == row.id)
+            {
+                superseded.push(live.id);
+                let mut live = live;
+                live.state = EnumColumn(api::OperationState::Superseded);
+                live.error = Some("the host was forgotten".to_owned());
+                live.ended_at = Some(now.into());
+                tx.operation_save(live).await?;
+            }
+            for cluster in clusters {
+                if let Some(mut lease) = tx.lease_of(cluster.id).await? {
+                    lease.state = EnumColumn(LeaseState::HostLost);
+                    lease.ended_at = Some(now.into());
+                    tx.lease_save(lease).await?;
+                }
+                let detail = format!(
+                    "abandoned on {}: cluster {} generation {}",
+                    row.address, cluster.name, cluster.generation
+                );
+                tx.audit_insert(
+                    Audit {
+                        author: &caller.account,
+                        verb: "host_forget",
+                        subject: &cluster.id.to_string(),
+                        detail,
+                    },
+                    now,
+                )
+                .await?;
+                self.inner.runtime_cache.forget(cluster.id);
+                self.inner.specs.forget(cluster.id);
+                tx.cluster_mark_deleted(cluster, now).await?;
+            }
+        } else if !clusters.is_empty() {
+            let message = format!(
+                "host {} still has {}; reset it first (chainpool host reset {})",
+                row.name,
+                counted(clusters.len(), "cluster"),
+                row.name
+            );
+            return Err(Error::conflict("host_not_empty", message));
+        } else if let Some(live) = tx.operation_of_host(row.id).await? {
+            return Err(Error::conflict(
+                "operation_running",
+                format!(
+                    "host {} has an operation in progress ({}); wait for it",
+                    row.name, live.kind.0
+                ),
+            ));
+        }
+        tx.audit_insert(
+            Audit {
+                author: &caller.account,
+                verb: "host_delete",
+                subject: &row.id.to_string(),
+                detail: row.name.clone(),
+            },
+            now,
+        )
+        .await?;
+        tx.host_delete(row.id).await?;
+        self.accepted(tx, &superseded).await?;
+        self.inner.agents.forget(row.id);
+        Ok(())
+    }
+}
+
+fn unreachable(address: &str, error: &chainpool_agent::Error) -> Error {
+    Error::Unavailable(format!(
+        "no engine found at {address}: {error}. Check that it runs, that the address is correct, and that the server can reach it"
+    ))
+}

@@ -1,0 +1,263 @@
+//! Change notifications for callers that may read them, and the end of streams.
+//!
+//! An event is a hint with an id. A subscription passes on only events that its caller may read, so that
+//! hidden resources stay hidden. A stream lasts as long as its sign-in, its role, and its lease on what it
+//! shows.
+
+pub(crate) mod operation_owners;
+
+use crate::{Caller, Error, Orchestrator, Result, policy};
+use chainpool_api::{self as api, LeaseFilter, LeaseState, Noun};
+use std::{collections::HashSet, future::Future, time::Duration};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+use uuid::Uuid;
+
+/// How often a stream rechecks its permission. Lease changes are noticed at once.
+const CHECK: Duration = Duration::from_secs(2);
+
+/// A change notification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// A resource changed: read it again.
+    Event(api::Event),
+    /// This many changes were lost: read everything again.
+    Missed(u64),
+}
+
+/// The changes visible to a caller.
+pub struct Subscription {
+    orchestrator: Orchestrator,
+    caller: Caller,
+    wakes: Receiver<api::Event>,
+    /// Received but not yet checked: a cancelled reader loses nothing.
+    pending: Option<Change>,
+    /// The clusters leased by the caller; empty for callers that see all.
+    clusters: HashSet<Uuid>,
+}
+
+/// The content of a stream, which determines when it ends besides the end of its sign-in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamScope {
+    /// All changes that the caller may read, checked each time.
+    Changes,
+    /// One cluster: the stream ends when the caller's lease ends.
+    Cluster(Uuid),
+}
+
+impl Orchestrator {
+    /// Subscribes to changes.
+    pub async fn subscribe(&self, caller: &Caller) -> Result<Subscription> {
+        let wakes = self.store().events();
+        let clusters = self.clusters_held(caller).await?;
+        Ok(Subscription {
+            orchestrator: self.clone(),
+            caller: caller.clone(),
+            wakes,
+            pending: None,
+            clusters,
+        })
+    }
+
+    /// Resolves when a stream of this caller must end: its sign-in, token or account has ended, its role
+    /// changed, or its lease on the content ended.
+    pub fn stream_end(
+        &self,
+        caller: &Caller,
+        secret: &str,
+        of: StreamScope,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let (this, caller, secret) = (self.clone(), caller.clone(), secret.to_owned());
+        async move {
+            let mut wakes = this.store().events();
+            let mut timer = tokio::time::interval(CHECK);
+            let mut lease = None;
+            loop {
+                match this.may_continue(&caller, &secret, of, &mut lease).await {
+                    Ok(true) => {}
+                    Ok(false) => return,
+                    // Other failures do not concern the caller: the stream itself reports them.
+                    Err(error) => {
+                        tracing::debug!(%error, cause = ?error, "the permission of a stream could not be checked");
+                    }
+                }
+                tokio::select! {
+                    _ = timer.tick() => {}
+                    () = changed(&mut wakes, of) => {}
+                }
+            }
+        }
+    }
+
+    /// Returns `true` if a stream may continue. `known` is the lease by which the caller reads the cluster;
+    /// another lease ends the stream.
+    async fn may_continue(
+        &self,
+        caller: &Caller,
+        secret: &str,
+        of: StreamScope,
+        known: &mut Option<Uuid>,
+    ) -> Result<bool> {
+        let now = match self.authenticate(secret).await {
+            Err(Error::Unauthenticated) => return Ok(false),
+            now => now?,
+        };
+        if (now.account_id, now.role, now.lease_any) != (caller.account_id, caller.role, caller.lease_any) {
+            return Ok(false);
+        }
+        let StreamScope::Cluster(cluster) = of else {
+            return Ok(true);
+        };
+        let lease = self.store().read().lease_of(cluster).await?;
+        if !policy::may_use_cluster(&now, lease.as_ref()) {
+            return Ok(false);
+        }
+        let lease = lease.map(|lease| lease.id);
+        let same = policy::operates(&now) || known.is_none() || *known == lease;
+        *known = lease;
+        Ok(same)
+    }
+
+    /// Reads the clusters leased by the caller; empty for callers that see all.
+    async fn clusters_held(&self, caller: &Caller) -> Result<HashSet<Uuid>> {
+        let mut clusters = HashSet::new();
+        if policy::operates(caller) {
+            return Ok(clusters);
+        }
+        let mut filter = LeaseFilter {
+            state: Some(LeaseState::Active),
+            limit: Some(500),
+            ..LeaseFilter::default()
+        };
+        loop {
+            let page = self.lease_list(caller, &filter).await?;
+            clusters.extend(page.items.into_iter().map(|lease| lease.cluster_id));
+            match page.next {
+                Some(next) => filter.after = Some(next),
+                None => return Ok(clusters),
+            }
+        }
+    }
+
+    /// Reads the author and the cluster of an operation; `None` if it does not exist.
+    async fn operation_owner(&self, operation: Uuid) -> Result<Option<(String, Option<Uuid>)>> {
+        if let Some(owner) = self.inner.operation_owners.get(operation) {
+            return Ok(Some(owner));
+        }
+        let Some(row) = self.store().read().operation(operation).await? else {
+            return Ok(None);
+        };
+        let owner = (row.author, row.cluster_id);
+        self.inner.operation_owners.put(operation, owner.clone());
+        Ok(Some(owner))
+    }
+}
+
+/// Resolves at a change that may end a stream.
+async fn changed(wakes: &mut Receiver<api::Event>, of: StreamScope) {
+    let StreamScope::Cluster(cluster) = of else {
+        return std::future::pending().await;
+    };
+    loop {
+        match wakes.recv().await {
+            Ok(event) if event.noun == Noun::Cluster && event.id == cluster => return,
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => return,
+            // No more changes; the timer continues.
+            Err(RecvError::Closed) => return std::future::pending().await,
+        }
+    }
+}
+
+impl Subscription {
+    /// Returns the next change visible to the caller; `None` if there will be none. Cancel-safe: nothing is
+    /// lost.
+    pub async fn next(&mut self) -> Result<Option<Change>> {
+        loop {
+            let change = match self.pending {
+                Some(change) => change,
+                None => match self.wakes.recv().await {
+                    Ok(event) => Change::Event(event),
+                    Err(RecvError::Lagged(missed)) => Change::Missed(missed),
+                    Err(RecvError::Closed) => return Ok(None),
+                },
+            };
+            self.pending = Some(change);
+            let visible = self.is_visible(change).await?;
+            self.pending = None;
+            if visible {
+                return Ok(Some(change));
+            }
+        }
+    }
+
+    /// Skips pending changes: the caller reads everything again.
+    pub fn skip(&mut self) {
+        self.pending = None;
+        self.wakes = self.wakes.resubscribe();
+    }
+
+    async fn is_visible(&mut self, change: Change) -> Result<bool> {
+        if policy::operates(&self.caller) {
+            return Ok(true);
+        }
+        match change {
+            Change::Missed(_) => {
+                self.clusters = self.orchestrator.clusters_held(&self.caller).await?;
+                Ok(true)
+            }
+            Change::Event(api::Event { noun: Noun::Host, .. }) => Ok(false),
+            Change::Event(api::Event {
+                noun: Noun::Cluster,
+                id,
+            }) => self.holds(id).await,
+            Change::Event(api::Event {
+                noun: Noun::Operation,
+                id,
+            }) => self.may_read(id).await,
+            Change::Event(api::Event {
+                noun: Noun::Lease,
+                id,
+            }) => self.lease_changed(id).await,
+        }
+    }
+
+    /// A lease event changes the visibility of its cluster.
+    async fn lease_changed(&mut self, lease: Uuid) -> Result<bool> {
+        match self.orchestrator.lease_show(&self.caller, lease).await {
+            Ok(lease) if lease.state == LeaseState::Active => {
+                self.clusters.insert(lease.cluster_id);
+                Ok(true)
+            }
+            // The caller may hold the cluster again by another lease; that is checked each time.
+            Ok(_) => Ok(true),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns `true` if the caller holds the cluster now. Only clusters that it has held are looked up.
+    async fn holds(&mut self, cluster: Uuid) -> Result<bool> {
+        if !self.clusters.contains(&cluster) {
+            return Ok(false);
+        }
+        let lease = self.orchestrator.store().read().lease_of(cluster).await?;
+        let holds = policy::may_use_cluster(&self.caller, lease.as_ref());
+        if !holds {
+            self.clusters.remove(&cluster);
+        }
+        Ok(holds)
+    }
+
+    async fn may_read(&self, operation: Uuid) -> Result<bool> {
+        let Some((author, cluster)) = self.orchestrator.operation_owner(operation).await? else {
+            return Ok(false);
+        };
+        if author != self.caller.account && !cluster.is_some_and(|cluster| self.clusters.contains(&cluster)) {
+            return Ok(false);
+        }
+        match self.orchestrator.store().read().operation(operation).await? {
+            Some(row) => self.orchestrator.may_read(&self.caller, &row).await,
+            None => Ok(false),
+        }
+    }
+}

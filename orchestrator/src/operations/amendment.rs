@@ -1,0 +1,336 @@
+//! Amendment of a running cluster: a revision of its generation that leaves unaffected nodes unchanged.
+
+use crate::{
+    Error, Orchestrator, Result,
+    number::number,
+    operations::{
+        cause::Cause,
+        plan::Arguments,
+        render::{render_request, seed},
+        supersede::supersede,
+    },
+    placement::{allocation::has_addresses, room::no_room},
+};
+use chainpool_agent::{ClusterSpec, NodeName};
+use chainpool_api::{self as api, OperationKind, OperationState};
+use chainpool_networks::{Amendment, NetworkType, ParameterErrors, PreviousChange, Requirements};
+use chainpool_store::{ClusterRow, HostRow, Json, OperationRow, PortRow, Tx};
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
+
+impl Orchestrator {
+    /// Accepts an amendment: ports for new nodes, the amended spec, the operation.
+    pub(crate) async fn accept_amend(
+        &self,
+        tx: &mut Tx,
+        mut row: ClusterRow,
+        amend: &api::ClusterAmend,
+        cause: &Cause,
+    ) -> Result<(OperationRow, Option<Uuid>)> {
+        let superseded = supersede(tx, &row, OperationKind::ClusterAmend).await?;
+        let network = self
+            .inner
+            .registry
+            .get(&row.network_type)
+            .map_err(Error::internal)?;
+        let host = tx
+            .host(row.host_id)
+            .await?
+            .ok_or_else(|| Error::internal("a cluster without a host"))?;
+        let created_with = row.parameters.0.clone();
+        row.parameters.0 = amended_parameters(network.as_ref(), &row, amend)?;
+        let requirements = network.requirements(&row.parameters.0);
+        check_room(tx, &host, &row, &requirements).await?;
+        has_addresses(&host, &row, &requirements)?;
+        let previous = tx
+            .operation_newest(row.id, OperationKind::ClusterAmend)
+            .await?
+            .filter(|previous| previous.generation == row.generation);
+        let requested = Requested {
+            renew_certificates: amend.renew_certificates,
+            previous: match previous {
+                Some(previous) if previous.state.0 != OperationState::Succeeded => PreviousChange::Unfinished,
+                _ => PreviousChange::Completed,
+            },
+        };
+        self.amend_into(
+            tx,
+            &host,
+            &mut row,
+            (network.as_ref(), &requirements),
+            Some(requested),
+        )
+        .await?;
+        if row.created_with.is_none() && row.parameters.0 != created_with {
+            row.created_with = Some(Json(created_with));
+        }
+        resize(&mut row, &requirements)?;
+        let operation = self
+            .operation_on(
+                tx,
+                &mut row,
+                OperationKind::ClusterAmend,
+                Arguments::default(),
+                cause,
+            )
+            .await?;
+        tx.cluster_save(row).await?;
+        Ok((operation, superseded))
+    }
+
+    /// Replaces a port of an amendment that turned out to be in use. The operation continues with the new
+    /// spec.
+    pub(crate) async fn amend_elsewhere(
+        &self,
+        tx: &mut Tx,
+        host: &HostRow,
+        mut row: ClusterRow,
+        taken: u16,
+    ) -> Result<()> {
+        let network = self
+            .inner
+            .registry
+            .get(&row.network_type)
+            .map_err(Error::internal)?;
+        let mut ports = tx.ports_of_cluster(row.id).await?;
+        ports.retain(|port| port.port != i64::from(taken));
+        tx.ports_replace(row.id, ports).await?;
+        let requirements = network.requirements(&row.parameters.0);
+        self.amend_into(tx, host, &mut row, (network.as_ref(), &requirements), None)
+            .await?;
+        tx.cluster_save(row).await?;
+        Ok(())
+    }
+
+    /// Renders and stores the amended spec for a row's parameters, with ports and machines for new nodes.
+    /// Without a request it renders the change in progress again.
+    async fn amend_into(
+        &self,
+        tx: &mut Tx,
+        host: &HostRow,
+        row: &mut ClusterRow,
+        (network, requirements): (&dyn NetworkType, &Requirements),
+        requested: Option<Requested>,
+    ) -> Result<()> {
+        let generation = number(row.generation);
+        let opened = tx
+            .revision_opened(self.store().master(), row.id, generation)
+            .await?;
+        let (previous, mut images) = opened.ok_or_else(|| Error::internal("a cluster without a spec"))?;
+        let ports = self.amended_ports(tx, host, row, requirements).await?;
+        let Requested {
+            renew_certificates,
+            previous: ended,
+        } = requested.unwrap_or(Requested {
+            renew_certificates: false,
+            previous: PreviousChange::InProgress,
+        });
+        let change = Amendment {
+            request: render_request(host, row, &ports, network),
+            renew_certificates,
+            previous: ended,
+        };
+        let mut after = network
+            .amend(&previous, &change, &seed())
+            .map_err(parameter_error)?;
+        if requested.is_none() {
+            after.boot.clone_from(&previous.boot);
+        }
+        if self.inner.agents.of(host)?.agent.capabilities().machines {
+            let new: Vec<NodeName> = after
+                .processes()
+                .map(|node| &node.name)
+                .filter(|name| !row.machines.0.contains_key(name))
+                .cloned()
+                .collect();
+            if !new.is_empty() {
+                let chosen = self
+                    .machines(tx, host, row, &new, &requirements.colocated)
+                    .await?;
+                row.machines.0.extend(chosen);
+            }
+            after = after.placed(&row.machines.0);
+        }
+        images.retain(|node, _| has_same_images(&previous, &after, node));
+        tx.revision_replace(self.store().master(), row.id, generation, (after, images))
+            .await?;
+        Ok(tx.ports_replace(row.id, ports).await?)
+    }
+
+    /// Returns the cluster's ports, plus ports for new nodes.
+    async fn amended_ports(
+        &self,
+        tx: &Tx,
+        host: &HostRow,
+        row: &ClusterRow,
+        requirements: &Requirements,
+    ) -> Result<Vec<PortRow>> {
+        let mut ports = tx.ports_of_cluster(row.id).await?;
+        let has: BTreeSet<(String, String)> = ports
+            .iter()
+            .map(|port| (port.node.clone(), port.name.clone()))
+            .collect();
+        let needs: Vec<_> = requirements
+            .ports
+            .iter()
+            .filter(|need| !has.contains(&(need.node.to_string(), need.port.clone())))
+            .cloned()
+            .collect();
+        ports.extend(self.more_ports(tx, host, row.id, &needs).await?);
+        Ok(ports)
+    }
+}
+
+/// The requested change, besides the parameters.
+#[derive(Clone, Copy)]
+struct Requested {
+    renew_certificates: bool,
+    previous: PreviousChange,
+}
+
+/// The field that requests new certificates.
+const RENEW: &str = "renew_certificates";
+
+/// Validates the amended parameters; refuses changes of fixed parameters.
+fn amended_parameters(
+    network: &dyn NetworkType,
+    row: &ClusterRow,
+    amend: &api::ClusterAmend,
+) -> Result<serde_json::Value> {
+    let api::NetworkType {
+        name,
+        parameters,
+        certificates,
+        ..
+    } = network.describe();
+    let mut wanted = row.parameters.0.as_object().cloned().unwrap_or_default();
+    wanted.extend(amend.parameters.clone());
+    let wanted = network.validate(&row.preset, &wanted).map_err(parameter_error)?;
+    let mut errors = unchangeable(&parameters, &row.parameters.0, &wanted);
+    if amend.renew_certificates && !certificates {
+        errors.insert(
+            RENEW.to_owned(),
+            format!("a {name} network has no certificates; omit it"),
+        );
+    }
+    if errors.is_empty() {
+        Ok(wanted)
+    } else {
+        Err(parameter_error(ParameterErrors(errors)))
+    }
+}
+
+/// Returns an error for each changed parameter that is fixed. A parameter missing in the row, because the row
+/// predates it, counts as its default.
+fn unchangeable(
+    known: &[api::Parameter],
+    present: &serde_json::Value,
+    wanted: &serde_json::Value,
+) -> BTreeMap<String, String> {
+    let stays = known
+        .iter()
+        .filter(|parameter| !parameter.amendable)
+        .filter_map(|parameter| {
+            let value = present.get(&parameter.name).unwrap_or(&parameter.default);
+            let why = || {
+                (
+                    parameter.name.clone(),
+                    format!("is fixed at {value} while the network runs; create another cluster"),
+                )
+            };
+            (wanted[&parameter.name] != *value).then(why)
+        });
+    stays.collect()
+}
+
+fn parameter_error(errors: ParameterErrors) -> Error {
+    let field = |name: String| {
+        if [RENEW, "parameters"].contains(&name.as_str()) {
+            name
+        } else {
+            format!("parameters.{name}")
+        }
+    };
+    Error::fields(
+        errors
+            .0
+            .into_iter()
+            .map(|(name, why)| (field(name), why))
+            .collect(),
+    )
+}
+
+/// Refuses an amendment that does not fit on the host.
+async fn check_room(tx: &Tx, host: &HostRow, row: &ClusterRow, requirements: &Requirements) -> Result<()> {
+    let more = requirements
+        .memory_bytes
+        .saturating_sub(u64::try_from(row.memory_bytes).map_err(Error::internal)?);
+    match no_room(host, &tx.clusters_of(host.id).await?, more).filter(|_| more > 0) {
+        None => Ok(()),
+        Some(why) => Err(Error::conflict("no_room", why)),
+    }
+}
+
+/// Returns `true` if an amendment keeps the image candidates of a node, so that its resolved image stays.
+fn has_same_images(previous: &ClusterSpec, after: &ClusterSpec, node: &str) -> bool {
+    let images = |spec: &ClusterSpec| {
+        spec.processes()
+            .find(|known| known.name.as_str() == node)
+            .map(|known| known.images.clone())
+    };
+    images(previous) == images(after)
+}
+
+/// Reverts the amendments of the previous generation: a new generation has the original parameters.
+pub(crate) async fn revert_amendments(
+    tx: &mut Tx,
+    row: &mut ClusterRow,
+    network: &dyn NetworkType,
+) -> Result<()> {
+    let Some(created_with) = row.created_with.take() else {
+        return Ok(());
+    };
+    row.parameters = created_with;
+    let requirements = network.requirements(&row.parameters.0);
+    let needed: BTreeSet<(&str, &str)> = requirements
+        .ports
+        .iter()
+        .map(|need| (need.node.as_str(), need.port.as_str()))
+        .collect();
+    let mut ports = tx.ports_of_cluster(row.id).await?;
+    ports.retain(|port| needed.contains(&(port.node.as_str(), port.name.as_str())));
+    tx.ports_replace(row.id, ports).await?;
+    resize(row, &requirements)
+}
+
+fn resize(row: &mut ClusterRow, requirements: &Requirements) -> Result<()> {
+    row.size = i64::from(requirements.size);
+    row.memory_bytes = i64::try_from(requirements.memory_bytes).map_err(Error::internal)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{from_value, json};
+
+    #[test]
+    fn a_parameter_missing_in_a_row_has_its_default() {
+        let known: Vec<api::Parameter> = from_value(json!([
+            {"name": "line", "about": "", "kind": "text", "default": "old", "one_of": ["old", "new"]},
+            {"name": "count", "about": "", "kind": "integer", "default": 1, "amendable": true},
+        ]))
+        .unwrap();
+        let errors = |present, line| unchangeable(&known, &present, &json!({"line": line, "count": 2}));
+        assert_eq!(errors(json!({"count": 1}), "old"), BTreeMap::new());
+        let why = "is fixed at \"old\" while the network runs; create another cluster".to_owned();
+        assert_eq!(
+            errors(json!({"count": 1}), "new"),
+            BTreeMap::from([("line".to_owned(), why.clone())])
+        );
+        assert_eq!(
+            errors(json!({"line": "old", "count": 1}), "new"),
+            BTreeMap::from([("line".to_owned(), why)])
+        );
+    }
+}

@@ -1,0 +1,65 @@
+//! The operations running in this process.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::Notify;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+
+/// The operations running in this process.
+#[derive(Default)]
+pub(crate) struct RunningOperations {
+    pub(super) wake: Notify,
+    running: Mutex<HashMap<Uuid, CancellationToken>>,
+    clusters: Mutex<HashMap<Uuid, Arc<tokio::sync::Mutex<()>>>>,
+    pub(super) tasks: TaskTracker,
+}
+
+impl RunningOperations {
+    /// Signals that an operation was accepted.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Cancels a superseded operation.
+    pub(crate) fn cancel(&self, operation: Uuid) {
+        if let Some(token) = self
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&operation)
+        {
+            token.cancel();
+        }
+    }
+
+    /// Spawns a task that ends before the database closes.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    pub(super) fn begin(&self, operation: Uuid) -> CancellationToken {
+        let token = CancellationToken::new();
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(operation, token.clone());
+        token
+    }
+
+    pub(super) fn end(&self, operation: Uuid) {
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&operation);
+    }
+
+    /// Only one operation works on a cluster at a time, even while the previous one is still stopping.
+    pub(super) fn cluster(&self, cluster: Uuid) -> Arc<tokio::sync::Mutex<()>> {
+        let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        clusters.retain(|_, lock| Arc::strong_count(lock) > 1);
+        Arc::clone(clusters.entry(cluster).or_default())
+    }
+}
