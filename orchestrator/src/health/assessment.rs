@@ -37,7 +37,7 @@ enum Assessment {
 impl Orchestrator {
     /// Lists the clusters to probe: unhealthy ones first, then the least recently probed.
     pub async fn clusters_to_assess(&self) -> Result<Vec<Uuid>> {
-        let mut rows = self.store().read().clusters().await?;
+        let mut rows = self.store().clusters_led().await?;
         rows.retain(|row| row.state.0 == ClusterState::Ready);
         rows.sort_by_key(|row| {
             (

@@ -26,8 +26,7 @@ impl Orchestrator {
     pub async fn hosts_to_watch(&self) -> Result<Vec<Uuid>> {
         Ok(self
             .store()
-            .read()
-            .hosts()
+            .hosts_led()
             .await?
             .into_iter()
             .map(|h| h.id)

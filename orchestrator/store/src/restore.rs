@@ -202,7 +202,7 @@ async fn applied(connection: &DatabaseConnection) -> Result<u32> {
         .map_err(|_| Error::Backup("the backup has too many schema migrations".to_owned()))
 }
 
-/// Kind, name and definition of every schema object except `SQLite`'s own indexes and statistics.
+/// Kind, name and definition of every schema object except `SQLite`'s own indexes and tables.
 async fn schema(
     connection: &DatabaseConnection,
 ) -> Result<BTreeSet<(String, String, String)>, sea_orm::DbErr> {
@@ -219,8 +219,8 @@ async fn schema(
             row.try_get_by_index(2)?,
         );
         let own_index = kind == "index" && sql.is_empty() && name.starts_with("sqlite_autoindex_");
-        let statistics = kind == "table" && name.starts_with("sqlite_stat");
-        if own_index || statistics {
+        let own_table = kind == "table" && (name.starts_with("sqlite_stat") || name == "sqlite_sequence");
+        if own_index || own_table {
             continue;
         }
         // A library defines the migrations table and may change its definition.

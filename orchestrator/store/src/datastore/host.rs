@@ -2,7 +2,7 @@
 
 use crate::{
     Conn, HostRow, Key, Result, Tx,
-    datastore::{containing, page_size, save::save},
+    datastore::{containing, led_by, page_size, save::save},
     entity::host,
 };
 use chainpool_agent::{RegistryLogin, Secret, Tls};
@@ -112,6 +112,15 @@ impl<C: ConnectionTrait> Conn<C> {
             .await?)
     }
 
+    /// Lists the hosts that an epoch leads, oldest first.
+    pub(crate) async fn hosts_led(&self, epoch: i64) -> Result<Vec<HostRow>> {
+        Ok(host::Entity::find()
+            .filter(host::Column::Id.in_subquery(led_by(epoch)))
+            .order_by_asc(host::Column::Id)
+            .all(&self.0)
+            .await?)
+    }
+
     /// Lists one page of hosts, newest first, plus one row if there is a next page.
     pub async fn host_page(&self, filter: &HostFilter) -> Result<Vec<HostRow>> {
         let mut query = host::Entity::find()
@@ -134,9 +143,10 @@ impl<C: ConnectionTrait> Conn<C> {
 }
 
 impl Tx {
-    /// Adds a host.
+    /// Adds a host, led by this process.
     pub async fn host_insert(&mut self, row: HostRow) -> Result<()> {
         self.changed(Noun::Host, row.id);
+        self.leader_insert(row.id, self.store().epoch()).await?;
         host::Entity::insert(row.into_active_model())
             .exec_without_returning(&self.0)
             .await?;
@@ -153,6 +163,7 @@ impl Tx {
     /// Removes a host.
     pub async fn host_delete(&mut self, id: Uuid) -> Result<()> {
         self.changed(Noun::Host, id);
+        self.leader_delete(id).await?;
         host::Entity::delete_by_id(id).exec(&self.0).await?;
         Ok(())
     }

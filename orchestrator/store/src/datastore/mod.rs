@@ -5,9 +5,11 @@
 mod account;
 mod audit;
 mod cluster;
+mod event;
 mod health;
 mod host;
 mod labels;
+mod leader;
 mod lease;
 mod offer;
 mod operation;
@@ -20,8 +22,11 @@ use sea_orm::sea_query::LikeExpr;
 
 pub use audit::Audit;
 pub use cluster::ClusterQuery;
+pub use event::SequencedEvent;
+pub(crate) use event::record as record_events;
 pub use host::HostSecrets;
 pub use labels::Labels;
+pub(crate) use leader::led_by;
 pub use lease::LeaseQuery;
 pub use offer::OfferFilter;
 pub(crate) use offer::{OFFERED, fresh_since};

@@ -2,13 +2,13 @@
 
 use crate::{
     Conn, EnumColumn, Error, Json, OperationRow, Result, RowVersion, StepRow, Tx,
-    datastore::{next_version, page_size, save::save},
+    datastore::{led_by, next_version, page_size, save::save},
     entity::{operation, step},
 };
 use chainpool_api::{Noun, OperationKind, OperationState, StepState, Timestamp};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, NotSet, PaginatorTrait,
-    QueryFilter, QueryOrder, QuerySelect, QueryTrait, sea_query::Expr,
+    ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, EntityTrait, IntoActiveModel, NotSet,
+    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, sea_query::Expr,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -61,6 +61,14 @@ const LIVE: [OperationState; 2] = [OperationState::Queued, OperationState::Runni
 
 fn live() -> sea_orm::sea_query::SimpleExpr {
     operation::Column::State.is_in(LIVE.map(OperationState::as_str))
+}
+
+/// The operations that a process owns: running, claimed in its epoch, on hosts that it still leads.
+fn owned_by(epoch: i64) -> Condition {
+    Condition::all()
+        .add(operation::Column::State.eq(OperationState::Running.as_str()))
+        .add(operation::Column::Epoch.eq(epoch))
+        .add(operation::Column::HostId.in_subquery(led_by(epoch)))
 }
 
 impl<C: ConnectionTrait> Conn<C> {
@@ -195,7 +203,7 @@ impl Tx {
     }
 
     /// Claims a queued or running operation for this process: compare-and-swap on the epoch. `None`: it has
-    /// ended or is already claimed.
+    /// ended, is already claimed, or another process leads its host.
     pub async fn operation_claim(&mut self, id: Uuid, now: Timestamp) -> Result<Option<OperationRow>> {
         let epoch = self.store().epoch();
         let taken = operation::Entity::update_many()
@@ -212,6 +220,7 @@ impl Tx {
             .filter(operation::Column::Id.eq(id))
             .filter(live())
             .filter(operation::Column::Epoch.lt(epoch))
+            .filter(operation::Column::HostId.in_subquery(led_by(epoch)))
             .exec(&self.0)
             .await?;
         if taken.rows_affected == 0 {
@@ -226,12 +235,8 @@ impl Tx {
 
     /// Returns `true` if this process still owns the operation.
     pub async fn operation_is_owned(&mut self, id: Uuid) -> Result<bool> {
-        let row = self.operation(id).await?;
-        Ok(
-            row.is_some_and(|row| {
-                row.state.0 == OperationState::Running && row.epoch == self.store().epoch()
-            }),
-        )
+        let owned = operation::Entity::find_by_id(id).filter(owned_by(self.store().epoch()));
+        Ok(owned.count(&self.0).await? > 0)
     }
 
     /// Saves an operation and returns it with its new version. [`Error::Overtaken`]: it was changed since it was
@@ -270,8 +275,7 @@ impl Tx {
             .select_only()
             .column(operation::Column::Id)
             .filter(operation::Column::Id.eq(row.operation_id))
-            .filter(operation::Column::State.eq(OperationState::Running.as_str()))
-            .filter(operation::Column::Epoch.eq(self.store().epoch()));
+            .filter(owned_by(self.store().epoch()));
         self.changed(Noun::Operation, row.operation_id);
         let (operation, seq) = (row.operation_id, row.seq);
         let mut change = row.into_active_model().reset_all();

@@ -41,6 +41,10 @@ impl MigratorTrait for Migrator {
                 name: "m0008_row_version",
                 sql: include_str!("m0008_row_version.sql"),
             }),
+            Box::new(Script {
+                name: "m0009_outbox",
+                sql: include_str!("m0009_outbox.sql"),
+            }),
         ]
     }
 }
