@@ -142,6 +142,9 @@ impl From<chainpool_store::Error> for Error {
                 "taken",
                 format!("conflict: {what} was taken by a concurrent request; retry"),
             ),
+            overtaken @ chainpool_store::Error::Overtaken(_) => {
+                Self::conflict("taken", format!("conflict: {overtaken}"))
+            }
             other => Self::internal(other),
         }
     }

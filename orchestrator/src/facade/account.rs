@@ -20,7 +20,7 @@ use crate::{
     text::counted,
 };
 use chainpool_api::{self as api, Role, Timestamp};
-use chainpool_store::{AccountRow, ClusterQuery, EnumColumn, Tx};
+use chainpool_store::{AccountRow, ClusterQuery, EnumColumn, RowVersion, Tx};
 use credential::{audit, digest, recheck, secret};
 use uuid::Uuid;
 
@@ -46,6 +46,7 @@ fn new_account(name: String, role: Role, now: Timestamp) -> AccountRow {
         link: None,
         link_expires_at: None,
         created_at: now.into(),
+        row_version: RowVersion::default(),
     }
 }
 

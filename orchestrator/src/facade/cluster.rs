@@ -185,7 +185,7 @@ impl Orchestrator {
             )
             .await?;
         }
-        tx.cluster_save(row.clone()).await?;
+        let row = tx.cluster_save(row).await?;
         tx.commit("cluster updated").await?;
         self.present_cluster_details(row).await
     }

@@ -20,13 +20,16 @@ use crate::{
 };
 use chainpool_agent::{Probe, Scope, SwarmRole};
 use chainpool_api::{self as api, HostState, LeaseState, Timestamp};
-use chainpool_store::{Audit, EnumColumn, HostRow, HostSecrets, Json};
+use chainpool_store::{Audit, EnumColumn, HostRow, HostSecrets, Json, RowVersion};
 use input::PublicAddress;
 use secrets::secrets;
 use settings::CAPACITY;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 pub use verbs::HostPreview;
+
+/// How often an update is tried again because the host changed meanwhile, for example because it was assessed.
+const UPDATE_ATTEMPTS: u32 = 5;
 
 impl Orchestrator {
     /// Probes a host and registers it.
@@ -111,6 +114,7 @@ impl Orchestrator {
             maintenance_until: None,
             info: Some(Json(info(&probe, now))),
             created_at: now.into(),
+            row_version: RowVersion::default(),
         };
         let mut tx = self.store().begin().await?;
         if tx.host_named(&row.name).await?.is_some() {
@@ -218,8 +222,23 @@ impl Orchestrator {
         change: api::HostUpdate,
     ) -> Result<api::Host> {
         policy::must_operate(caller)?;
-        let before = self.host_row(host).await?;
-        let mut after = self.changed(&before, &change)?;
+        for _ in 0..UPDATE_ATTEMPTS {
+            let before = self.host_row(host).await?;
+            if let Some(updated) = self.host_change(caller, before, &change).await? {
+                return self.present_host(updated).await;
+            }
+        }
+        Err(chainpool_store::Error::Overtaken("host").into())
+    }
+
+    /// Changes a host that was read before; `None` if it was changed or deleted meanwhile.
+    async fn host_change(
+        &self,
+        caller: &Caller,
+        before: HostRow,
+        change: &api::HostUpdate,
+    ) -> Result<Option<HostRow>> {
+        let after = self.changed(&before, change)?;
         // The host may be paused because another engine responded; ending the pause does not mean that the
         // right one is back.
         let connection_changed = change.address.is_some()
@@ -251,11 +270,7 @@ impl Orchestrator {
         }
         let now = Timestamp::now();
         let mut tx = self.store().begin().await?;
-        let fresh = tx
-            .host(before.id)
-            .await?
-            .ok_or_else(|| Error::not_found("host", host))?;
-        let existing = i64::try_from(tx.clusters_of(fresh.id).await?.len()).map_err(Error::internal)?;
+        let existing = i64::try_from(tx.clusters_of(before.id).await?.len()).map_err(Error::internal)?;
         let fixed_fields = [
             ("public_address", change.public_address.is_some()),
             ("bind", change.bind.is_some()),
@@ -266,26 +281,15 @@ impl Orchestrator {
             let why = format!(
                 "it cannot change while the host has clusters ({existing}): run chainpool host clean {} to delete the free \
                  clusters, wait until the leased ones are released and deleted, then change it and fill the host again",
-                fresh.name
+                before.name
             );
             return Err(Error::field(field, why));
         }
-        if after.name != fresh.name && tx.host_named(&after.name).await?.is_some() {
+        if after.name != before.name && tx.host_named(&after.name).await?.is_some() {
             return Err(Error::conflict(
                 "host_exists",
                 format!("host {:?} already exists; choose another name", after.name),
             ));
-        }
-        // The watchdog may have updated the row meanwhile.
-        after.info = fresh.info;
-        if change.autofill.is_none() {
-            after.autofill = fresh.autofill;
-        }
-        if change.fill.is_none() {
-            after.fill_state = fresh.fill_state;
-        }
-        if change.paused.is_none() {
-            (after.state, after.reason, after.since) = (fresh.state, fresh.reason, fresh.since);
         }
         tx.clusters_schedulable(after.id, offers(&after)).await?;
         tx.audit_insert(
@@ -298,9 +302,14 @@ impl Orchestrator {
             now,
         )
         .await?;
-        tx.host_save(after.clone()).await?;
-        tx.commit("host updated").await?;
-        self.present_host(after).await
+        match tx.host_save(after).await {
+            Err(chainpool_store::Error::Overtaken(_)) => Ok(None),
+            saved => {
+                let updated = saved?;
+                tx.commit("host updated").await?;
+                Ok(Some(updated))
+            }
+        }
     }
 
     /// Deletes a host without clusters. With `forget` set to its name, forgets a host that is permanently

@@ -226,7 +226,7 @@ impl Orchestrator {
             now,
         )
         .await?;
-        tx.lease_save(row.clone()).await?;
+        let row = tx.lease_save(row).await?;
         tx.commit("lease renewed").await?;
         self.present_lease(row).await
     }
@@ -301,7 +301,7 @@ impl Orchestrator {
             now,
         )
         .await?;
-        tx.lease_save(row.clone()).await?;
+        let row = tx.lease_save(row).await?;
         if let Some(caller) = caller {
             self.idempotency.remember(&mut tx, caller, lease).await?;
         }

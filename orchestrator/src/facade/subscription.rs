@@ -8,12 +8,20 @@ pub(super) mod operation_owners;
 
 use crate::{Caller, Error, Orchestrator, Result, policy};
 use chainpool_api::{self as api, LeaseFilter, LeaseState, Noun};
-use std::{collections::HashSet, future::Future, time::Duration};
+use chainpool_store::SequencedEvent;
+use std::{
+    collections::{HashSet, VecDeque},
+    future::Future,
+    time::Duration,
+};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use uuid::Uuid;
 
 /// How often a stream rechecks its permission. Lease changes are noticed at once.
 const CHECK: Duration = Duration::from_secs(2);
+
+/// The maximum number of missed events that are read again one by one; beyond it the caller reads everything.
+const MAX_BACKLOG: u64 = 10_000;
 
 /// A change notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +36,13 @@ pub enum Change {
 pub struct Subscription {
     orchestrator: Orchestrator,
     caller: Caller,
-    wakes: Receiver<api::Event>,
+    wakes: Receiver<SequencedEvent>,
+    /// The sequence of the latest event that was passed on; a gap after it is read from the outbox.
+    latest: Option<i64>,
+    /// Received after a gap.
+    ahead: Option<SequencedEvent>,
+    /// The events of a gap.
+    backlog: VecDeque<SequencedEvent>,
     /// Received but not yet checked: a cancelled reader loses nothing.
     pending: Option<Change>,
     /// The clusters leased by the caller; empty for callers that see all.
@@ -53,6 +67,9 @@ impl Orchestrator {
             orchestrator: self.clone(),
             caller: caller.clone(),
             wakes,
+            latest: None,
+            ahead: None,
+            backlog: VecDeque::new(),
             pending: None,
             clusters,
         })
@@ -140,13 +157,13 @@ impl Orchestrator {
 }
 
 /// Resolves at a change that may end a stream.
-async fn changed(wakes: &mut Receiver<api::Event>, of: StreamScope) {
+async fn changed(wakes: &mut Receiver<SequencedEvent>, of: StreamScope) {
     let StreamScope::Cluster(cluster) = of else {
         return std::future::pending().await;
     };
     loop {
         match wakes.recv().await {
-            Ok(event) if event.noun == Noun::Cluster && event.id == cluster => return,
+            Ok(SequencedEvent { event, .. }) if event.noun == Noun::Cluster && event.id == cluster => return,
             Ok(_) => {}
             Err(RecvError::Lagged(_)) => return,
             // No more changes; the timer continues.
@@ -162,10 +179,9 @@ impl Subscription {
         loop {
             let change = match self.pending {
                 Some(change) => change,
-                None => match self.wakes.recv().await {
-                    Ok(event) => Change::Event(event),
-                    Err(RecvError::Lagged(missed)) => Change::Missed(missed),
-                    Err(RecvError::Closed) => return Ok(None),
+                None => match self.receive().await? {
+                    Some(change) => change,
+                    None => return Ok(None),
                 },
             };
             self.pending = Some(change);
@@ -177,9 +193,66 @@ impl Subscription {
         }
     }
 
+    /// Receives the next change. A reader that fell behind reads what it missed from the outbox.
+    async fn receive(&mut self) -> Result<Option<Change>> {
+        loop {
+            if let Some(missed) = self.backlog.pop_front() {
+                self.latest = Some(missed.sequence);
+                return Ok(Some(Change::Event(missed.event)));
+            }
+            let received = match self.ahead {
+                Some(received) => received,
+                None => match self.wakes.recv().await {
+                    Ok(received) => received,
+                    Err(RecvError::Lagged(missed)) if self.latest.is_none() => {
+                        return Ok(Some(Change::Missed(missed)));
+                    }
+                    // The next event shows the gap.
+                    Err(RecvError::Lagged(_)) => continue,
+                    Err(RecvError::Closed) => return Ok(None),
+                },
+            };
+            self.ahead = Some(received);
+            let before = self.latest.unwrap_or(received.sequence - 1);
+            let missed = u64::try_from(received.sequence - before - 1);
+            match missed {
+                // It was in the backlog.
+                Err(_) => self.ahead = None,
+                Ok(0) => {
+                    (self.latest, self.ahead) = (Some(received.sequence), None);
+                    return Ok(Some(Change::Event(received.event)));
+                }
+                Ok(missed) => match self.gap(before, missed).await? {
+                    Some(events) => self.backlog = events.into(),
+                    None => {
+                        self.latest = Some(received.sequence - 1);
+                        return Ok(Some(Change::Missed(missed)));
+                    }
+                },
+            }
+        }
+    }
+
+    /// Reads this many events after a sequence; `None` if they are too many or no longer kept.
+    async fn gap(&self, after: i64, missed: u64) -> Result<Option<Vec<SequencedEvent>>> {
+        if missed > MAX_BACKLOG {
+            return Ok(None);
+        }
+        let events = self
+            .orchestrator
+            .store()
+            .read()
+            .events_after(after, missed)
+            .await?;
+        // A later sequence was received, so they exist unless they are no longer kept.
+        Ok(events.filter(|events| !events.is_empty()))
+    }
+
     /// Skips pending changes: the caller reads everything again.
     pub fn skip(&mut self) {
         self.pending = None;
+        (self.latest, self.ahead) = (None, None);
+        self.backlog.clear();
         self.wakes = self.wakes.resubscribe();
     }
 

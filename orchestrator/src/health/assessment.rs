@@ -68,20 +68,20 @@ impl Health {
             return Ok(());
         };
         let effects = self.report(&assessed.row, Input::Record(self.record_of(&assessed).await?));
-        self.perform(&assessed, effects, None).await?;
+        self.perform(&mut assessed, effects, None).await?;
         let report = self.host_report(&assessed.host);
         let unavailable = matches!(report, HostReport::Unavailable(_));
         if let HostReport::Reachable { quiet_since } = report {
             assessed.quiet_since = quiet_since;
         }
         let effects = self.report(&assessed.row, Input::Host(report));
-        self.perform(&assessed, effects, None).await?;
+        self.perform(&mut assessed, effects, None).await?;
         if unavailable {
             return Ok(());
         }
         let permits = self.assessors.permits(assessed.host.id);
         let _permit = permits.acquire().await.map_err(Error::internal)?;
-        match self.gather(&assessed, list).await {
+        match self.gather(&mut assessed, list).await {
             // The host's own assessment determines what is known, and assesses its clusters.
             Err(Error::Unavailable(_)) => {
                 self.post_host(assessed.host.id, None);
@@ -91,10 +91,9 @@ impl Health {
         }
     }
 
-    async fn gather(self: &Arc<Self>, assessed: &Assessed, list: bool) -> Result<()> {
-        let Assessed { row, host, .. } = assessed;
-        let ledger = Arc::new(self.ledger(row, host).await?);
-        let known = self.runtime.cache.cluster(row.id, ledger.generation()).observed;
+    async fn gather(self: &Arc<Self>, assessed: &mut Assessed, list: bool) -> Result<()> {
+        let ledger = Arc::new(self.ledger(&assessed.row, &assessed.host).await?);
+        let known = self.runtime.cache.cluster(ledger.cluster(), ledger.generation()).observed;
         let limit = self.runtime.policy.assessment.inventory_timeout;
         let mut listing = (list || known.is_none()).then_some(Listing {
             limit,
@@ -109,7 +108,7 @@ impl Health {
                 Some(probed) => probed,
                 None => ledger.probe(&self.runtime.cache, &self.runtime.policy).await,
             };
-            let effects = self.conclude(&ledger, row, &probed).await;
+            let effects = self.conclude(&ledger, &assessed.row, &probed).await;
             listing = Listing::wanted(&effects);
             if effects.contains(&Effect::ListNow { limit: None }) {
                 self.await_inventory(&ledger);
@@ -123,11 +122,11 @@ impl Health {
         if let Some(at) = self
             .runtime
             .cache
-            .cluster(row.id, ledger.generation())
+            .cluster(ledger.cluster(), ledger.generation())
             .health
             .reconnected_at()
         {
-            self.runtime.cache.advance_host(host.id, HostInput::NodeUp(at));
+            self.runtime.cache.advance_host(ledger.host(), HostInput::NodeUp(at));
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use crate::{
     operations::{cause::Cause, health_history::keep_history, plan::Arguments},
 };
 use chainpool_agent::NodeName;
-use chainpool_api::{self as api, ClusterState, HealthState, HostState, OperationKind, Timestamp};
+use chainpool_api::{self as api, HealthState, HostState, OperationKind, Timestamp};
 use chainpool_health::{Effect, Input, Verdict};
 use chainpool_store::{ClusterRow, EnumColumn, HealthChangeRow, HostRow, Json, Tx};
 use std::{collections::BTreeSet, sync::Arc};
@@ -17,7 +17,7 @@ impl Health {
     /// Performs the requests of a cluster's machine, except listings and probes within the assessment.
     pub(super) async fn perform(
         self: &Arc<Self>,
-        assessed: &Assessed,
+        assessed: &mut Assessed,
         effects: Vec<Effect>,
         evidence: Option<&api::Evidence>,
     ) -> Result<()> {
@@ -26,7 +26,7 @@ impl Health {
             match effect {
                 Effect::Record { verdict, fault } => {
                     reason = format!("{}: {}", verdict.state, verdict.reason);
-                    self.record(&assessed.row, &verdict, evidence, fault).await?;
+                    self.record(&mut assessed.row, &verdict, evidence, fault).await?;
                 }
                 Effect::Repair { start, restart } => {
                     self.request_repair(assessed, &reason, start, restart).await?;
@@ -48,10 +48,11 @@ impl Health {
         Ok(())
     }
 
-    /// Stores a verdict if it differs from the stored one, and adds it to the history.
+    /// Stores a verdict if it differs from the stored one, and adds it to the history. Does nothing if the cluster
+    /// changed since the assessment began: the next assessment takes that into account.
     async fn record(
         &self,
-        before: &ClusterRow,
+        before: &mut ClusterRow,
         verdict: &Verdict,
         evidence: Option<&api::Evidence>,
         fault: Option<String>,
@@ -61,16 +62,13 @@ impl Health {
         }
         let now = Timestamp::now();
         let mut tx = self.store().begin().await?;
-        let Some(mut row) = tx.cluster(before.id).await? else {
+        let Some(mut row) = tx
+            .cluster(before.id)
+            .await?
+            .filter(|row| row.row_version == before.row_version)
+        else {
             return Ok(());
         };
-        let moved_on = row.generation != before.generation
-            || row.state.0 != ClusterState::Ready
-            || row.health != before.health
-            || row.last_started_at != before.last_started_at;
-        if moved_on || row.deleted_at.is_some() {
-            return Ok(());
-        }
         if row.health.0 != verdict.state {
             row.health_since = now.into();
             tracing::info!(cluster = %row.name, from = %row.health.0, to = %verdict.state, reason = %verdict.reason, "health changed");
@@ -96,8 +94,9 @@ impl Health {
             // Record a changed reason, except while healthy.
             keep_history(&mut tx, &row, now).await?;
         }
-        tx.cluster_save(row).await?;
+        let row = tx.cluster_save(row).await?;
         tx.commit("verdict").await?;
+        *before = row;
         Ok(())
     }
 
@@ -160,33 +159,26 @@ impl Health {
         self.operations.accepted(tx, superseded.as_slice()).await
     }
 
-    /// Reads a cluster and its host again. `None` if something changed since the assessment: an operation started
-    /// or ended, a node was stopped on request, a proof was made, the host became unreachable or reconnected, or
-    /// maintenance began. The next assessment takes it into account.
+    /// Reads a cluster and its host again. `None` if the cluster changed since the assessment (an operation began or
+    /// ended, it was leased, a node was stopped on request), or the host became unavailable, reconnected or went into
+    /// maintenance. The next assessment takes it into account.
     async fn as_assessed(
         &self,
         tx: &mut Tx,
-        Assessed {
-            row: before,
-            quiet_since,
-            ..
-        }: &Assessed,
+        assessed: &Assessed,
     ) -> Result<Option<(ClusterRow, HostRow)>> {
-        let Some(row) = tx.cluster(before.id).await? else {
+        let Some(row) = tx
+            .cluster(assessed.row.id)
+            .await?
+            .filter(|row| row.row_version == assessed.row.row_version)
+        else {
             return Ok(None);
         };
         let Some(host) = tx.host(row.host_id).await? else {
             return Ok(None);
         };
-        let same = row.deleted_at.is_none()
-            && row.state.0 == ClusterState::Ready
-            && row.generation == before.generation
-            && row.last_started_at == before.last_started_at
-            && row.operation_id == before.operation_id
-            && row.stopped_nodes == before.stopped_nodes
-            && row.proof == before.proof;
         let same_host = host.state.0 == HostState::Active
-            && self.runtime.cache.host(host.id).quiet_since() == *quiet_since;
-        Ok((same && same_host && !in_maintenance(&row, &host, Timestamp::now())).then_some((row, host)))
+            && self.runtime.cache.host(host.id).quiet_since() == assessed.quiet_since;
+        Ok((same_host && !in_maintenance(&row, &host, Timestamp::now())).then_some((row, host)))
     }
 }

@@ -27,8 +27,7 @@ impl Health {
     pub(crate) async fn hosts_to_watch(&self) -> Result<Vec<Uuid>> {
         Ok(self
             .store()
-            .read()
-            .hosts()
+            .hosts_led()
             .await?
             .into_iter()
             .map(|h| h.id)
@@ -103,10 +102,9 @@ impl Health {
         Ok(())
     }
 
-    /// Stores an assessment, unless the host was deleted or an operator changed its state meanwhile: the next
-    /// assessment begins with that.
+    /// Stores an assessment, unless the host was deleted or changed meanwhile: then it is assessed again.
     async fn host_store(
-        &self,
+        self: &Arc<Self>,
         before: &HostRow,
         state: HostState,
         reason: String,
@@ -117,7 +115,8 @@ impl Health {
         let Some(mut row) = tx.host(before.id).await? else {
             return Ok(());
         };
-        if row.state != before.state {
+        if row.row_version != before.row_version {
+            self.host_changed(row.id);
             return Ok(());
         }
         if row.state.0 != state {

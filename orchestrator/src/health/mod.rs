@@ -88,7 +88,7 @@ impl Health {
 
     /// Lists the clusters to probe: unhealthy ones first, then the least recently probed.
     pub(crate) async fn clusters_to_assess(&self) -> Result<Vec<Uuid>> {
-        let mut rows = self.store().read().clusters().await?;
+        let mut rows = self.store().clusters_led().await?;
         rows.retain(|row| row.state.0 == ClusterState::Ready);
         rows.sort_by_cached_key(|row| {
             (

@@ -15,7 +15,9 @@ use crate::{
 };
 use chainpool_api::{ClusterState, HealthState, OperationKind, Timestamp};
 use chainpool_networks::SoftwareLine;
-use chainpool_store::{Audit, ClusterRow, EnumColumn, HostRow, Json, Labels, NewOperation, OperationRow, Tx};
+use chainpool_store::{
+    Audit, ClusterRow, EnumColumn, HostRow, Json, Labels, NewOperation, OperationRow, RowVersion, Tx,
+};
 use rand::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
@@ -98,6 +100,7 @@ impl Operations {
             created_at: now.into(),
             ready_at: None,
             deleted_at: None,
+            row_version: RowVersion::default(),
         };
         let ports = allocation.port_rows(host.id, id);
         self.render_into(tx, host, &mut row, &ports, network.as_ref())

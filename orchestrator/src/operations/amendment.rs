@@ -99,7 +99,8 @@ impl Operations {
         let requirements = network.requirements(&row.parameters.0);
         self.amend_into(tx, host, &mut row, (network.as_ref(), &requirements), None)
             .await?;
-        Ok(tx.cluster_save(row).await?)
+        tx.cluster_save(row).await?;
+        Ok(())
     }
 
     /// Renders and stores the amended spec for a row's parameters, with ports and machines for new nodes.

@@ -206,7 +206,8 @@ impl Operations {
             _ => {}
         }
         keep_history(tx, &cluster, now).await?;
-        Ok(tx.cluster_save(cluster).await?)
+        tx.cluster_save(cluster).await?;
+        Ok(())
     }
 }
 
@@ -280,7 +281,8 @@ async fn note_fill(
             reason.clone_into(&mut known.reason);
         }
     }
-    Ok(tx.host_save(host).await?)
+    tx.host_save(host).await?;
+    Ok(())
 }
 
 /// The delay of a fill entry after this many previous failures, in seconds.

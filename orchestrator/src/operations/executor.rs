@@ -360,10 +360,10 @@ impl Operations {
         point: &'static str,
     ) -> Result<(), StepError> {
         let mut tx = self.store().begin().await?;
-        if !tx.operation_is_owned(operation.id).await? {
-            return Err(StepError::Superseded);
+        match tx.step_save(step.clone()).await {
+            Err(chainpool_store::Error::Overtaken(_)) => return Err(StepError::Superseded),
+            saved => saved?,
         }
-        tx.step_save(step.clone()).await?;
         if let Some(parent) = operation.parent_id {
             tx.changed(Noun::Operation, parent);
         }

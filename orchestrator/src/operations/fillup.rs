@@ -105,7 +105,7 @@ impl Operations {
         }
         if let Some(limited) = limited {
             operation.result = Some(Json(serde_json::json!({ "limited_by": limited })));
-            tx.operation_save(operation.clone()).await?;
+            operation = tx.operation_save(operation).await?;
         }
         Ok(Some(operation))
     }

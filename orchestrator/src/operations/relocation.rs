@@ -35,7 +35,11 @@ impl Operations {
         if !tx.operation_is_owned(operation.id).await? {
             return Ok(None);
         }
-        let (Some(mut row), Some(host)) = (tx.cluster(id).await?, tx.host(operation.host_id).await?) else {
+        let (Some(mut row), Some(host), Some(mut moved)) = (
+            tx.cluster(id).await?,
+            tx.host(operation.host_id).await?,
+            tx.operation(operation.id).await?,
+        ) else {
             return Ok(None);
         };
         if amending {
@@ -64,10 +68,9 @@ impl Operations {
         tx.ports_replace(id, ports.clone()).await?;
         self.render_into(&mut tx, &host, &mut row, &ports, network.as_ref())
             .await?;
-        let mut moved = operation.clone();
         moved.generation = row.generation;
         tx.cluster_save(row).await?;
-        tx.operation_save(moved.clone()).await?;
+        let moved = tx.operation_save(moved).await?;
         tx.steps_delete(moved.id).await?;
         tx.commit("cluster relocated").await?;
         tracing::warn!(operation = %moved.id, cluster = %id, why, "an address or port of a cluster is in use; relocating it");

@@ -41,7 +41,8 @@ pub(crate) async fn end_superseded(tx: &mut Tx, live: &mut OperationRow, by: Ope
     live.state = EnumColumn(OperationState::Superseded);
     live.error = Some(format!("superseded by {by}"));
     live.ended_at = Some(Timestamp::now().into());
-    Ok(tx.operation_save(live.clone()).await?)
+    *live = tx.operation_save(live.clone()).await?;
+    Ok(())
 }
 
 /// The error for an operation in progress.

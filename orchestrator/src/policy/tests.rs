@@ -1,6 +1,6 @@
 use super::*;
 use chainpool_api::{LeaseState, OperationKind, OperationState, Timestamp};
-use chainpool_store::{EnumColumn, Json};
+use chainpool_store::{EnumColumn, Json, RowVersion};
 use uuid::Uuid;
 
 fn user(name: &str) -> Caller {
@@ -28,6 +28,7 @@ fn lease(holder: &str, applied_by: &str) -> LeaseRow {
         expires_at: None,
         ended_at: None,
         operation_id: None,
+        row_version: RowVersion::default(),
     }
 }
 
@@ -50,6 +51,7 @@ fn operation(author: &str, at: i64) -> OperationRow {
         created_at: Timestamp(at).into(),
         started_at: None,
         ended_at: None,
+        row_version: RowVersion::default(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Apply, the hot path: one writer task; concurrent applies share one set-based transaction.
 //!
-//! A batch costs one read of existing leases, one guarded UPDATE per distinct filter, and three inserts,
+//! A batch costs one read of existing leases, one guarded UPDATE per distinct filter, and four inserts,
 //! whatever its size. If an account has a lease limit, its leases are counted first. The unique indexes of
 //! the database (one active lease per cluster; one active single lease per holder and filter) would refuse a
 //! double grant even if this code were wrong. A holder is identified together with the account that applies
@@ -11,12 +11,13 @@ mod request;
 pub use request::{ApplyOutcome, ApplyRequest, LeaseNames};
 
 use crate::{
-    EnumColumn, Error, Json, LeaseRow, Moment, OperationRow, Result,
-    datastore::{OFFERED, fresh_since},
+    EnumColumn, Error, Json, LeaseRow, Moment, OperationRow, Result, RowVersion,
+    datastore::{OFFERED, SequencedEvent, fresh_since, record_events},
     entity::{audit, idempotency, lease, operation},
+    store::notify,
     write::{WriteTransaction, Writer},
 };
-use chainpool_api::{Event, LeaseState, Noun, OperationKind, OperationState, Timestamp};
+use chainpool_api::{LeaseState, Noun, OperationKind, OperationState, Timestamp};
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, Statement, Value};
 use std::{collections::HashMap, time::Duration};
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -33,7 +34,7 @@ pub(crate) struct Grants(mpsc::Sender<(ApplyRequest, Reply)>);
 impl Grants {
     pub(crate) fn start(
         writer: Writer,
-        events: broadcast::Sender<Event>,
+        events: broadcast::Sender<SequencedEvent>,
         evidence_max_age: Duration,
     ) -> Self {
         let (sender, mut receiver) = mpsc::channel::<(ApplyRequest, Reply)>(4 * BATCH);
@@ -66,7 +67,7 @@ impl Grants {
 /// Grants a batch. If that fails, grants each apply alone, so that one bad request does not fail the others.
 async fn grant_or_split(
     writer: &Writer,
-    events: &broadcast::Sender<Event>,
+    events: &broadcast::Sender<SequencedEvent>,
     evidence_max_age: Duration,
     requests: &[ApplyRequest],
 ) -> Vec<Result<Option<ApplyOutcome>>> {
@@ -92,7 +93,7 @@ async fn grant_or_split(
 
 async fn grant(
     writer: &Writer,
-    events: &broadcast::Sender<Event>,
+    events: &broadcast::Sender<SequencedEvent>,
     evidence_max_age: Duration,
     requests: &[ApplyRequest],
 ) -> Result<Vec<Option<ApplyOutcome>>> {
@@ -150,14 +151,11 @@ async fn grant(
             .exec_without_returning(&transaction)
             .await?;
     }
-    transaction.commit().await?;
-
-    for lease in created.values() {
-        for (noun, id) in [(Noun::Lease, lease.id), (Noun::Cluster, lease.cluster_id)] {
-            // Having no listeners is no error: events are only hints, the rows are authoritative.
-            drop(events.send(Event { noun, id }));
-        }
-    }
+    let changed = created
+        .values()
+        .flat_map(|lease| [(Noun::Lease, lease.id), (Noun::Cluster, lease.cluster_id)]);
+    let changed = record_events(&transaction, changed).await?;
+    transaction.commit_then(|| notify(events, changed)).await?;
     let single_created: Vec<LeaseRow> = created.values().filter(|lease| lease.single).cloned().collect();
     for lease in single_created {
         held.insert(
@@ -301,7 +299,7 @@ async fn take(
 ) -> Result<Vec<TakenCluster>> {
     let (conditions, filter_values) = request.conditions();
     let sql = format!(
-        "UPDATE cluster SET leased = TRUE WHERE id IN (\
+        "UPDATE cluster SET leased = TRUE, row_version = row_version + 1 WHERE id IN (\
            SELECT id FROM cluster WHERE {OFFERED}{conditions} ORDER BY ready_at LIMIT ?) \
          RETURNING id, host_id, generation, name, network_type, (SELECT host.name FROM host WHERE host.id = host_id)"
     );
@@ -349,6 +347,7 @@ fn rows(
         expires_at: request.ttl_seconds.map(|ttl| Moment(now.plus_seconds(ttl))),
         ended_at: None,
         operation_id: None,
+        row_version: RowVersion::default(),
     };
     let operation = OperationRow {
         id: Uuid::now_v7(),
@@ -368,6 +367,7 @@ fn rows(
         created_at: Moment(now),
         started_at: Some(Moment(now)),
         ended_at: Some(Moment(now)),
+        row_version: RowVersion::default(),
     };
     (lease, operation)
 }

@@ -8,6 +8,9 @@ pub enum Error {
     /// A unique index rejected the row: a concurrent request was first.
     #[error("{0} already exists")]
     AlreadyExists(String),
+    /// The row was changed or deleted after it was read; nothing was changed. Read it again and retry.
+    #[error("the {0} was changed by a concurrent request; retry")]
+    Overtaken(&'static str),
     /// Another process uses this data folder.
     #[error("another chainpool process uses {0}; stop it first")]
     Locked(String),

@@ -1,7 +1,7 @@
 //! Persistence: the only crate that knows SQL.
 //!
-//! Reads go through [`Store::read`], writes through [`Store::begin`]. A [`Tx`] is one immediate transaction;
-//! listeners are notified of its changes after the commit. The hot path, apply, has its own writer.
+//! Reads go through [`Store::read`], writes through [`Store::begin`]. A [`Tx`] is one immediate transaction. It
+//! writes its changes to the outbox too, and listeners in this process are notified of them after the commit. The hot path, apply, has its own writer.
 
 mod apply;
 mod clock;
@@ -22,7 +22,7 @@ pub use apply::{ApplyOutcome, ApplyRequest, LeaseNames};
 pub use clock::Clock;
 pub use datastore::{
     Audit, ClusterQuery, HostSecrets, Labels, LeaseQuery, NewOperation, OfferFilter, OperationQuery,
-    StoredSpec,
+    SequencedEvent, StoredSpec,
 };
 pub use entity::{
     account::Model as AccountRow,
@@ -42,5 +42,5 @@ pub use error::{Error, Result};
 pub use keys::Key;
 pub use restore::{Restored, restore};
 pub use store::{CommitHook, Conn, DATABASE, Reader, Store, Tx};
-pub use value::{EnumColumn, Json, Moment};
+pub use value::{EnumColumn, Json, Moment, RowVersion};
 pub use write::WriteTransaction;

@@ -202,7 +202,7 @@ async fn applied(connection: &DatabaseConnection) -> Result<u32> {
         .map_err(|_| Error::Backup("the backup has too many schema migrations".to_owned()))
 }
 
-/// Kind, name and definition of every schema object except `SQLite`'s own indexes and statistics.
+/// Kind, name and definition of every schema object except `SQLite`'s own indexes and tables.
 async fn schema(
     connection: &DatabaseConnection,
 ) -> Result<BTreeSet<(String, String, String)>, sea_orm::DbErr> {
@@ -219,8 +219,8 @@ async fn schema(
             row.try_get_by_index(2)?,
         );
         let own_index = kind == "index" && sql.is_empty() && name.starts_with("sqlite_autoindex_");
-        let statistics = kind == "table" && name.starts_with("sqlite_stat");
-        if own_index || statistics {
+        let own_table = kind == "table" && (name.starts_with("sqlite_stat") || name == "sqlite_sequence");
+        if own_index || own_table {
             continue;
         }
         // A library defines the migrations table and may change its definition.
@@ -241,9 +241,9 @@ async fn finalize(connection: &DatabaseConnection) -> Result<()> {
     readable(&conn).await.map_err(damaged)?;
     let now = Timestamp::now().0;
     for sql in [
-        "UPDATE operation SET state = 'failed', error = 'a backup was restored', ended_at = ? WHERE state IN ('queued', 'running')",
+        "UPDATE operation SET state = 'failed', error = 'a backup was restored', ended_at = ?, row_version = row_version + 1 WHERE state IN ('queued', 'running')",
         "UPDATE cluster SET state = 'failed', health = 'unknown', health_reason = 'a backup was restored while it was being created or deleted', \
-         health_since = ? WHERE deleted_at IS NULL AND state IN ('creating', 'resetting', 'deleting')",
+         health_since = ?, row_version = row_version + 1 WHERE deleted_at IS NULL AND state IN ('creating', 'resetting', 'deleting')",
     ] {
         connection
             .execute_raw(Statement::from_sql_and_values(
@@ -254,10 +254,10 @@ async fn finalize(connection: &DatabaseConnection) -> Result<()> {
             .await?;
     }
     for sql in [
-        "UPDATE cluster SET operation_id = NULL",
+        "UPDATE cluster SET operation_id = NULL, row_version = row_version + 1 WHERE operation_id IS NOT NULL",
         // The restore must not undo a sign-out or the use of a link since the backup.
         "DELETE FROM token WHERE session",
-        "UPDATE account SET link = NULL, link_expires_at = NULL",
+        "UPDATE account SET link = NULL, link_expires_at = NULL, row_version = row_version + 1 WHERE link IS NOT NULL",
     ] {
         connection.execute_unprepared(sql).await?;
     }

@@ -1,15 +1,15 @@
 //! The database file: opening, locking, reading, writing.
 
 use crate::{
-    Clock, Error, Key, Result,
+    Clock, ClusterRow, Error, HostRow, Key, Result,
     apply::{ApplyOutcome, ApplyRequest, Grants},
-    datastore::{OfferFilter, fresh_since},
+    datastore::{OfferFilter, SequencedEvent, fresh_since, record_events},
     file::remove,
     migration::Migrator,
     write::{WriteTransaction, Writer},
 };
 use chainpool_agent::InstanceId;
-use chainpool_api::{Event, Noun, Timestamp};
+use chainpool_api::{Noun, Timestamp};
 use chainpool_health::Assessment;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, RuntimeErr, SqlxSqliteConnector, Statement};
 use sea_orm_migration::MigratorTrait;
@@ -48,7 +48,7 @@ struct Inner {
     instance: InstanceId,
     epoch: i64,
     clock: Clock,
-    events: broadcast::Sender<Event>,
+    events: broadcast::Sender<SequencedEvent>,
     hook: Option<CommitHook>,
     apply: Grants,
     evidence_max_age: Duration,
@@ -156,8 +156,9 @@ impl Store {
         })
     }
 
-    /// Subscribes to changes.
-    pub fn events(&self) -> broadcast::Receiver<Event> {
+    /// Subscribes to changes, in the order of their sequences. A receiver that missed some reads them by
+    /// [`Conn::events_after`].
+    pub fn events(&self) -> broadcast::Receiver<SequencedEvent> {
         self.inner.events.subscribe()
     }
 
@@ -170,6 +171,22 @@ impl Store {
     /// superseded executor changes nothing.
     pub fn epoch(&self) -> i64 {
         self.inner.epoch
+    }
+
+    /// Returns `true` if this process works on a host: it runs the host's operations, and assesses and repairs
+    /// its clusters.
+    pub async fn leads(&self, host: Uuid) -> Result<bool> {
+        self.read().leads(host, self.epoch()).await
+    }
+
+    /// Lists the hosts that this process works on, oldest first.
+    pub async fn hosts_led(&self) -> Result<Vec<HostRow>> {
+        self.read().hosts_led(self.epoch()).await
+    }
+
+    /// Lists the existing clusters of the hosts that this process works on, oldest first.
+    pub async fn clusters_led(&self) -> Result<Vec<ClusterRow>> {
+        self.read().clusters_led(self.epoch()).await
     }
 
     /// The key that wraps all others.
@@ -287,7 +304,7 @@ impl Store {
 }
 
 impl Tx {
-    /// Records a change; listeners are notified after the commit.
+    /// Records a change: the commit writes it to the outbox, and listeners are notified afterwards.
     pub fn changed(&mut self, noun: Noun, id: Uuid) {
         self.changed.insert((noun, id));
     }
@@ -298,11 +315,8 @@ impl Tx {
         if let Some(hook) = &store.inner.hook {
             hook(point, false);
         }
-        conn.0.commit().await?;
-        for (noun, id) in changed {
-            // Having no listeners is no error: events are only hints, the rows are authoritative.
-            drop(store.inner.events.send(Event { noun, id }));
-        }
+        let events = record_events(&conn.0, changed).await?;
+        conn.0.commit_then(|| notify(&store.inner.events, events)).await?;
         if let Some(hook) = &store.inner.hook {
             hook(point, true);
         }
@@ -312,6 +326,14 @@ impl Tx {
     /// The store that this transaction belongs to.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+}
+
+/// Notifies the listeners of this process of committed events.
+pub(crate) fn notify(listeners: &broadcast::Sender<SequencedEvent>, events: Vec<SequencedEvent>) {
+    for event in events {
+        // Having no listeners is no error: events are only hints, the rows are authoritative.
+        drop(listeners.send(event));
     }
 }
 
@@ -422,7 +444,7 @@ async fn begin_epoch(writer: &Writer, master: &Key) -> Result<(InstanceId, i64)>
         }
         None => conn.setting_put("master_key_id", &master.id()).await?,
     }
-    let epoch = conn.leadership_take("all", Timestamp::now()).await?;
+    let epoch = conn.leadership_take(Timestamp::now()).await?;
     conn.0.commit().await?;
     Ok((instance, epoch))
 }

@@ -1,6 +1,6 @@
 //! Test fixtures: rows and a small disk, for this crate and the crates above it.
 
-use crate::{ClusterRow, EnumColumn, HostRow, HostSettings, Json, Store};
+use crate::{ClusterRow, EnumColumn, HostRow, HostSettings, Json, RowVersion, Store};
 use chainpool_api::{ClusterState, HealthState, HostLog, HostState, Platform, Timestamp};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -47,6 +47,7 @@ pub fn host(now: Timestamp) -> HostRow {
         maintenance_until: None,
         info: None,
         created_at: now.into(),
+        row_version: RowVersion::default(),
     }
 }
 
@@ -87,6 +88,7 @@ pub fn free(host: &HostRow, name: &str, now: Timestamp) -> ClusterRow {
         created_at: now.into(),
         ready_at: Some(now.into()),
         deleted_at: None,
+        row_version: RowVersion::default(),
     }
 }
 

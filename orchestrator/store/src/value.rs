@@ -1,7 +1,7 @@
 //! Typed columns: enums, JSON documents and timestamps, parsed when a row is read.
 
 use chainpool_api::Timestamp;
-use sea_orm::{ColIdx, DbErr, QueryResult, TryGetError, TryGetable, Value, sea_query};
+use sea_orm::{ColIdx, DbErr, DeriveValueType, QueryResult, TryGetError, TryGetable, Value, sea_query};
 use sea_query::{ArrayType, ColumnType, Nullable, ValueType, ValueTypeErr};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt::Display, str::FromStr};
@@ -17,6 +17,25 @@ pub struct Json<T>(pub T);
 /// A column that holds a timestamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(pub Timestamp);
+
+/// The version of a row: the number of its changes on which a decision may depend.
+///
+/// A save compares the version that was read and is refused as [`Error::Overtaken`](crate::Error::Overtaken) if
+/// the stored row has another one. A row that was read twice with equal versions is the same row, unchanged in
+/// every column but those that only record what was last seen: `checked_at` and `height` of a cluster. Any other
+/// statement that changes a row increments its version, also if it changes a single column (a lease taken by an
+/// apply, a host that stops to offer its clusters, an operation claimed).
+///
+/// It covers one row. A cluster's row contains its lease (`leased`) and its operation (`operation_id`), so its
+/// version changes with them; its host has a version of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, DeriveValueType)]
+pub struct RowVersion(i64);
+
+impl RowVersion {
+    pub(crate) fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
 
 impl From<Timestamp> for Moment {
     fn from(timestamp: Timestamp) -> Self {

@@ -156,11 +156,17 @@ impl Writer {
 
 impl WriteTransaction {
     /// Commits durably. After an error nothing was confirmed.
-    pub(crate) async fn commit(mut self) -> Result<(), DbErr> {
+    pub(crate) async fn commit(self) -> Result<(), DbErr> {
+        self.commit_then(|| {}).await
+    }
+
+    /// Like [`Self::commit`]; calls `then` before the next transaction can begin.
+    pub(crate) async fn commit_then(mut self, then: impl FnOnce()) -> Result<(), DbErr> {
         let mut connection = self.connection.get_mut().take().ok_or_else(transaction_ended)?;
         if let Err(error) = command("COMMIT").execute(&mut connection).await {
             return Err(self.writer.record_failure(DbErr::Exec(cause(error))));
         }
+        then();
         if let Some(turn) = &mut self.turn {
             keep(turn, connection);
         }

@@ -1,7 +1,7 @@
 //! A host for unit tests.
 
 use chainpool_api::{self as api, HostState, Platform, Timestamp};
-use chainpool_store::{EnumColumn, HostRow, HostSettings, Json};
+use chainpool_store::{EnumColumn, HostRow, HostSettings, Json, RowVersion};
 use std::collections::BTreeMap;
 
 pub(crate) fn row() -> HostRow {
@@ -38,5 +38,6 @@ pub(crate) fn row() -> HostRow {
         maintenance_until: None,
         info: None,
         created_at: now.into(),
+        row_version: RowVersion::default(),
     }
 }

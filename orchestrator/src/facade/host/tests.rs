@@ -84,6 +84,31 @@ fn address(address: &str) -> api::HostUpdate {
     }
 }
 
+#[tokio::test]
+async fn an_update_of_a_host_that_changed_meanwhile_is_tried_again() {
+    let bed = Bed::start(None).await;
+    let read = bed.stored().await;
+    let grown = api::HostUpdate {
+        capacity: Some(7),
+        ..api::HostUpdate::default()
+    };
+    bed.update(&grown).await.unwrap();
+    let filled = api::HostUpdate {
+        autofill: Some(true),
+        ..api::HostUpdate::default()
+    };
+    let overtaken = bed
+        .orchestrator
+        .host_change(&bed.admin, read, &filled)
+        .await
+        .unwrap();
+    assert!(overtaken.is_none());
+    assert!(!bed.stored().await.autofill, "nothing is stored");
+    bed.update(&filled).await.unwrap();
+    let stored = bed.stored().await;
+    assert_eq!((stored.capacity, stored.autofill), (7, true));
+}
+
 /// Without a probe, a wrong connection would make the host unreachable, and another engine would be searched
 /// for its clusters.
 #[tokio::test]

@@ -2,12 +2,13 @@
 
 use crate::{
     AccountRow, Conn, Result, TokenRow, Tx,
+    datastore::save::save,
     entity::{account, token},
 };
 use chainpool_api::Timestamp;
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, PaginatorTrait,
-    QueryFilter, QueryOrder, sea_query::ExprTrait,
+    ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter, QueryOrder,
+    sea_query::ExprTrait,
 };
 use uuid::Uuid;
 
@@ -101,10 +102,10 @@ impl Tx {
         Ok(())
     }
 
-    /// Saves an account that was read in this transaction.
-    pub async fn account_save(&mut self, row: AccountRow) -> Result<()> {
-        row.into_active_model().reset_all().update(&self.0).await?;
-        Ok(())
+    /// Saves an account and returns it with its new version. [`Error::Overtaken`](crate::Error::Overtaken): it was changed since
+    /// it was read, which cannot happen to a row read in this transaction.
+    pub async fn account_save(&mut self, row: AccountRow) -> Result<AccountRow> {
+        save(&self.0, row).await
     }
 
     /// Removes an account with its tokens and sessions.

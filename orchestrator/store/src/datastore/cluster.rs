@@ -2,13 +2,13 @@
 
 use crate::{
     ClusterRow, Conn, PortRow, Result, Tx,
-    datastore::{OfferFilter, containing, page_size},
+    datastore::{OfferFilter, containing, led_by, next_version, page_size, save::save},
     entity::{cluster, lease, port},
 };
 use chainpool_api::{ClusterState, HealthState, LeaseState, Noun, Timestamp};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter,
-    QueryOrder, QuerySelect, QueryTrait, sea_query::Expr,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
+    QuerySelect, QueryTrait, sea_query::Expr,
 };
 use uuid::Uuid;
 
@@ -64,6 +64,16 @@ impl<C: ConnectionTrait> Conn<C> {
     pub async fn clusters(&self) -> Result<Vec<ClusterRow>> {
         Ok(cluster::Entity::find()
             .filter(cluster::Column::DeletedAt.is_null())
+            .order_by_asc(cluster::Column::Id)
+            .all(&self.0)
+            .await?)
+    }
+
+    /// Lists the existing clusters of the hosts that an epoch leads, oldest first.
+    pub(crate) async fn clusters_led(&self, epoch: i64) -> Result<Vec<ClusterRow>> {
+        Ok(cluster::Entity::find()
+            .filter(cluster::Column::DeletedAt.is_null())
+            .filter(cluster::Column::HostId.in_subquery(led_by(epoch)))
             .order_by_asc(cluster::Column::Id)
             .all(&self.0)
             .await?)
@@ -153,12 +163,12 @@ impl Tx {
         Ok(())
     }
 
-    /// Saves a cluster that was read in this transaction.
-    pub async fn cluster_save(&mut self, row: ClusterRow) -> Result<()> {
+    /// Saves a cluster and returns it with its new version. [`Error::Overtaken`](crate::Error::Overtaken): it was changed since
+    /// it was read, which cannot happen to a row read in this transaction.
+    pub async fn cluster_save(&mut self, row: ClusterRow) -> Result<ClusterRow> {
         self.changed(Noun::Cluster, row.id);
         self.changed(Noun::Host, row.host_id);
-        row.into_active_model().reset_all().update(&self.0).await?;
-        Ok(())
+        save(&self.0, row).await
     }
 
     /// Replaces the ports of a cluster.
@@ -185,13 +195,15 @@ impl Tx {
         row.deleted_at = Some(now.into());
         row.operation_id = None;
         row.leased = false;
-        self.cluster_save(row).await
+        self.cluster_save(row).await.map(drop)
     }
 
     /// Sets for all clusters of a host whether the host offers them.
     pub async fn clusters_schedulable(&mut self, host: Uuid, schedulable: bool) -> Result<()> {
         cluster::Entity::update_many()
             .col_expr(cluster::Column::Schedulable, Expr::value(schedulable))
+            .col_expr(cluster::Column::RowVersion, next_version::<ClusterRow>())
+            .filter(cluster::Column::Schedulable.ne(schedulable))
             .filter(cluster::Column::HostId.eq(host))
             .filter(cluster::Column::DeletedAt.is_null())
             .exec(&self.0)
@@ -199,7 +211,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Records the highest block of a cluster's generation. Ignores a lower value.
+    /// Records the highest block of a cluster's generation, under the same version. Ignores a lower value.
     pub async fn cluster_height(&mut self, id: Uuid, generation: i64, height: i64) -> Result<()> {
         cluster::Entity::update_many()
             .col_expr(cluster::Column::Height, Expr::value(height))
@@ -216,7 +228,7 @@ impl Tx {
     }
 
     /// Records when evidence on these clusters was last gathered, so that apply can distinguish fresh from
-    /// stale.
+    /// stale. Their versions stay the same.
     pub async fn clusters_checked(&mut self, ids: &[Uuid], at: Timestamp) -> Result<()> {
         cluster::Entity::update_many()
             .col_expr(cluster::Column::CheckedAt, Expr::value(at.0))

@@ -2,14 +2,13 @@
 
 use crate::{
     Conn, HostRow, Key, Result, Tx,
-    datastore::{containing, page_size},
+    datastore::{containing, led_by, page_size, save::save},
     entity::host,
 };
 use chainpool_agent::{RegistryLogin, Secret, Tls};
 use chainpool_api::{HostFilter, Noun};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
-    QuerySelect,
+    ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
 };
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
@@ -113,6 +112,15 @@ impl<C: ConnectionTrait> Conn<C> {
             .await?)
     }
 
+    /// Lists the hosts that an epoch leads, oldest first.
+    pub(crate) async fn hosts_led(&self, epoch: i64) -> Result<Vec<HostRow>> {
+        Ok(host::Entity::find()
+            .filter(host::Column::Id.in_subquery(led_by(epoch)))
+            .order_by_asc(host::Column::Id)
+            .all(&self.0)
+            .await?)
+    }
+
     /// Lists one page of hosts, newest first, plus one row if there is a next page.
     pub async fn host_page(&self, filter: &HostFilter) -> Result<Vec<HostRow>> {
         let mut query = host::Entity::find()
@@ -135,25 +143,27 @@ impl<C: ConnectionTrait> Conn<C> {
 }
 
 impl Tx {
-    /// Adds a host.
+    /// Adds a host, led by this process.
     pub async fn host_insert(&mut self, row: HostRow) -> Result<()> {
         self.changed(Noun::Host, row.id);
+        self.leader_insert(row.id, self.store().epoch()).await?;
         host::Entity::insert(row.into_active_model())
             .exec_without_returning(&self.0)
             .await?;
         Ok(())
     }
 
-    /// Saves a host that was read in this transaction.
-    pub async fn host_save(&mut self, row: HostRow) -> Result<()> {
+    /// Saves a host and returns it with its new version. [`Error::Overtaken`](crate::Error::Overtaken): it was changed since
+    /// it was read, which cannot happen to a row read in this transaction.
+    pub async fn host_save(&mut self, row: HostRow) -> Result<HostRow> {
         self.changed(Noun::Host, row.id);
-        row.into_active_model().reset_all().update(&self.0).await?;
-        Ok(())
+        save(&self.0, row).await
     }
 
     /// Removes a host.
     pub async fn host_delete(&mut self, id: Uuid) -> Result<()> {
         self.changed(Noun::Host, id);
+        self.leader_delete(id).await?;
         host::Entity::delete_by_id(id).exec(&self.0).await?;
         Ok(())
     }

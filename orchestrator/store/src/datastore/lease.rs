@@ -1,11 +1,12 @@
 //! Leases.
 
-use crate::{Conn, LeaseRow, Result, Tx, apply, datastore::page_size, entity::lease};
-use chainpool_api::{LeaseState, Noun, Timestamp};
-use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
-    QuerySelect,
+use crate::{
+    Conn, LeaseRow, Result, Tx, apply,
+    datastore::{page_size, save::save},
+    entity::lease,
 };
+use chainpool_api::{LeaseState, Noun, Timestamp};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
 
 /// A filter for listing leases.
@@ -89,11 +90,11 @@ impl<C: ConnectionTrait> Conn<C> {
 }
 
 impl Tx {
-    /// Saves a lease that was read in this transaction.
-    pub async fn lease_save(&mut self, row: LeaseRow) -> Result<()> {
+    /// Saves a lease and returns it with its new version. [`Error::Overtaken`](crate::Error::Overtaken): it was changed since
+    /// it was read, which cannot happen to a row read in this transaction.
+    pub async fn lease_save(&mut self, row: LeaseRow) -> Result<LeaseRow> {
         self.changed(Noun::Lease, row.id);
         self.changed(Noun::Cluster, row.cluster_id);
-        row.into_active_model().reset_all().update(&self.0).await?;
-        Ok(())
+        save(&self.0, row).await
     }
 }

@@ -1,30 +1,38 @@
-//! Reads and writes, by resource. Inside one immediate transaction a row may be read, changed and saved
-//! whole: there is no concurrent writer.
+//! Reads and writes, by resource. A row may be read, changed and saved whole: the save compares the row's
+//! version. Inside one immediate transaction there is no concurrent writer, so a row that was read there is
+//! current.
 
 mod account;
 mod audit;
 mod cluster;
+mod event;
 mod health;
 mod host;
 mod labels;
+mod leader;
 mod lease;
 mod offer;
 mod operation;
 mod retention;
 mod revision;
+mod save;
 mod setting;
 
 use sea_orm::sea_query::LikeExpr;
 
 pub use audit::Audit;
 pub use cluster::ClusterQuery;
+pub use event::SequencedEvent;
+pub(crate) use event::record as record_events;
 pub use host::HostSecrets;
 pub use labels::Labels;
+pub(crate) use leader::led_by;
 pub use lease::LeaseQuery;
 pub use offer::OfferFilter;
 pub(crate) use offer::{OFFERED, fresh_since};
 pub use operation::{NewOperation, OperationQuery};
 pub use revision::StoredSpec;
+pub(crate) use save::next as next_version;
 
 /// Matches texts that contain this text literally: `%` and `_` are no wildcards.
 pub(crate) fn containing(text: &str) -> LikeExpr {

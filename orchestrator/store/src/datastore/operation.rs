@@ -1,14 +1,14 @@
 //! Operations and their journal.
 
 use crate::{
-    Conn, EnumColumn, Json, OperationRow, Result, StepRow, Tx,
-    datastore::page_size,
+    Conn, EnumColumn, Error, Json, OperationRow, Result, RowVersion, StepRow, Tx,
+    datastore::{led_by, next_version, page_size, save::save},
     entity::{operation, step},
 };
 use chainpool_api::{Noun, OperationKind, OperationState, StepState, Timestamp};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, PaginatorTrait,
-    QueryFilter, QueryOrder, QuerySelect, sea_query::Expr,
+    ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, EntityTrait, IntoActiveModel, NotSet,
+    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, sea_query::Expr,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -61,6 +61,14 @@ const LIVE: [OperationState; 2] = [OperationState::Queued, OperationState::Runni
 
 fn live() -> sea_orm::sea_query::SimpleExpr {
     operation::Column::State.is_in(LIVE.map(OperationState::as_str))
+}
+
+/// The operations that a process owns: running, claimed in its epoch, on hosts that it still leads.
+fn owned_by(epoch: i64) -> Condition {
+    Condition::all()
+        .add(operation::Column::State.eq(OperationState::Running.as_str()))
+        .add(operation::Column::Epoch.eq(epoch))
+        .add(operation::Column::HostId.in_subquery(led_by(epoch)))
 }
 
 impl<C: ConnectionTrait> Conn<C> {
@@ -185,6 +193,7 @@ impl Tx {
             created_at: now.into(),
             started_at: None,
             ended_at: None,
+            row_version: RowVersion::default(),
         };
         operation::Entity::insert(row.clone().into_active_model())
             .exec_without_returning(&self.0)
@@ -194,7 +203,7 @@ impl Tx {
     }
 
     /// Claims a queued or running operation for this process: compare-and-swap on the epoch. `None`: it has
-    /// ended or is already claimed.
+    /// ended, is already claimed, or another process leads its host.
     pub async fn operation_claim(&mut self, id: Uuid, now: Timestamp) -> Result<Option<OperationRow>> {
         let epoch = self.store().epoch();
         let taken = operation::Entity::update_many()
@@ -207,9 +216,11 @@ impl Tx {
                 operation::Column::StartedAt,
                 Expr::cust_with_values("COALESCE(started_at, ?)", [now.0]),
             )
+            .col_expr(operation::Column::RowVersion, next_version::<OperationRow>())
             .filter(operation::Column::Id.eq(id))
             .filter(live())
             .filter(operation::Column::Epoch.lt(epoch))
+            .filter(operation::Column::HostId.in_subquery(led_by(epoch)))
             .exec(&self.0)
             .await?;
         if taken.rows_affected == 0 {
@@ -224,19 +235,15 @@ impl Tx {
 
     /// Returns `true` if this process still owns the operation.
     pub async fn operation_is_owned(&mut self, id: Uuid) -> Result<bool> {
-        let row = self.operation(id).await?;
-        Ok(
-            row.is_some_and(|row| {
-                row.state.0 == OperationState::Running && row.epoch == self.store().epoch()
-            }),
-        )
+        let owned = operation::Entity::find_by_id(id).filter(owned_by(self.store().epoch()));
+        Ok(owned.count(&self.0).await? > 0)
     }
 
-    /// Saves an operation that was read in this transaction.
-    pub async fn operation_save(&mut self, row: OperationRow) -> Result<()> {
+    /// Saves an operation and returns it with its new version. [`Error::Overtaken`]: it was changed since it was
+    /// read, which cannot happen to a row read in this transaction.
+    pub async fn operation_save(&mut self, row: OperationRow) -> Result<OperationRow> {
         self.operation_changed(&row);
-        row.into_active_model().reset_all().update(&self.0).await?;
-        Ok(())
+        save(&self.0, row).await
     }
 
     /// Writes the plan of an operation.
@@ -260,10 +267,29 @@ impl Tx {
         Ok(())
     }
 
-    /// Saves a step of an operation that this process owns.
+    /// Saves a step. Only the owner of a running operation changes its steps, so the operation's epoch takes the
+    /// place of a version. [`Error::Overtaken`]: this process no longer owns the operation, or it was planned
+    /// again.
     pub async fn step_save(&mut self, row: StepRow) -> Result<()> {
+        let owned = operation::Entity::find()
+            .select_only()
+            .column(operation::Column::Id)
+            .filter(operation::Column::Id.eq(row.operation_id))
+            .filter(owned_by(self.store().epoch()));
         self.changed(Noun::Operation, row.operation_id);
-        row.into_active_model().reset_all().update(&self.0).await?;
+        let (operation, seq) = (row.operation_id, row.seq);
+        let mut change = row.into_active_model().reset_all();
+        (change.operation_id, change.seq) = (NotSet, NotSet);
+        let done = step::Entity::update_many()
+            .set(change)
+            .filter(step::Column::OperationId.eq(operation))
+            .filter(step::Column::Seq.eq(seq))
+            .filter(step::Column::OperationId.in_subquery(owned.into_query()))
+            .exec(&self.0)
+            .await?;
+        if done.rows_affected == 0 {
+            return Err(Error::Overtaken("operation"));
+        }
         Ok(())
     }
 

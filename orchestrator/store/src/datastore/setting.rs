@@ -1,10 +1,6 @@
-//! Settings of the installation, and its leadership.
+//! Settings of the installation.
 
-use crate::{
-    Conn, Result,
-    entity::{leadership, setting},
-};
-use chainpool_api::Timestamp;
+use crate::{Conn, Result, entity::setting};
 use sea_orm::{ConnectionTrait, EntityTrait, Set, sea_query::OnConflict};
 
 impl<C: ConnectionTrait> Conn<C> {
@@ -30,30 +26,5 @@ impl<C: ConnectionTrait> Conn<C> {
             .exec_without_returning(&self.0)
             .await?;
         Ok(())
-    }
-
-    /// Takes over the leadership of a scope and returns the new epoch.
-    pub(crate) async fn leadership_take(&self, scope: &str, now: Timestamp) -> Result<i64> {
-        let before = leadership::Entity::find_by_id(scope).one(&self.0).await?;
-        let epoch = before.map_or(1, |row| row.epoch + 1);
-        let row = leadership::ActiveModel {
-            scope: Set(scope.to_owned()),
-            holder: Set(format!("process {}", std::process::id())),
-            epoch: Set(epoch),
-            expires_at: Set(now.into()),
-        };
-        let columns = [
-            leadership::Column::Holder,
-            leadership::Column::Epoch,
-            leadership::Column::ExpiresAt,
-        ];
-        let replace = OnConflict::column(leadership::Column::Scope)
-            .update_columns(columns)
-            .to_owned();
-        leadership::Entity::insert(row)
-            .on_conflict(replace)
-            .exec_without_returning(&self.0)
-            .await?;
-        Ok(epoch)
     }
 }

@@ -1,6 +1,6 @@
 //! Accounts.
 
-use crate::value::{EnumColumn, Moment};
+use crate::value::{EnumColumn, Moment, RowVersion};
 use chainpool_api as api;
 use sea_orm::entity::prelude::*;
 
@@ -16,6 +16,7 @@ pub struct Model {
     pub link: Option<Vec<u8>>,
     pub link_expires_at: Option<Moment>,
     pub created_at: Moment,
+    pub row_version: RowVersion,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -1,6 +1,6 @@
 //! Clusters. A row with `deleted_at` belongs to a deleted cluster and is kept permanently.
 
-use crate::value::{EnumColumn, Json, Moment};
+use crate::value::{EnumColumn, Json, Moment, RowVersion};
 use chainpool_agent::NodeName;
 use chainpool_api as api;
 use sea_orm::entity::prelude::*;
@@ -48,6 +48,7 @@ pub struct Model {
     pub created_at: Moment,
     pub ready_at: Option<Moment>,
     pub deleted_at: Option<Moment>,
+    pub row_version: RowVersion,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -1,7 +1,7 @@
 //! Hosts.
 
 use super::host_settings::{FillPause, HostSettings};
-use crate::value::{EnumColumn, Json, Moment};
+use crate::value::{EnumColumn, Json, Moment, RowVersion};
 use chainpool_api as api;
 use sea_orm::entity::prelude::*;
 use std::collections::BTreeMap;
@@ -28,6 +28,7 @@ pub struct Model {
     pub maintenance_until: Option<Moment>,
     pub info: Option<Json<api::HostPlatform>>,
     pub created_at: Moment,
+    pub row_version: RowVersion,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -1,6 +1,6 @@
 //! Leases, kept permanently as history.
 
-use crate::value::{EnumColumn, Moment};
+use crate::value::{EnumColumn, Moment, RowVersion};
 use chainpool_api as api;
 use sea_orm::entity::prelude::*;
 
@@ -20,6 +20,7 @@ pub struct Model {
     pub expires_at: Option<Moment>,
     pub ended_at: Option<Moment>,
     pub operation_id: Option<Uuid>,
+    pub row_version: RowVersion,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

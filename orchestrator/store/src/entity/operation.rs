@@ -1,6 +1,6 @@
 //! Accepted operations.
 
-use crate::value::{EnumColumn, Json, Moment};
+use crate::value::{EnumColumn, Json, Moment, RowVersion};
 use chainpool_api as api;
 use sea_orm::entity::prelude::*;
 
@@ -26,6 +26,7 @@ pub struct Model {
     pub created_at: Moment,
     pub started_at: Option<Moment>,
     pub ended_at: Option<Moment>,
+    pub row_version: RowVersion,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -37,6 +37,14 @@ impl MigratorTrait for Migrator {
                 name: "m0007_column_names",
                 sql: include_str!("m0007_column_names.sql"),
             }),
+            Box::new(Script {
+                name: "m0008_row_version",
+                sql: include_str!("m0008_row_version.sql"),
+            }),
+            Box::new(Script {
+                name: "m0009_outbox",
+                sql: include_str!("m0009_outbox.sql"),
+            }),
         ]
     }
 }

@@ -1,10 +1,10 @@
 use super::*;
 use crate::{
-    DATABASE, Store,
+    DATABASE, RowVersion, Store,
     store::{options, pool},
 };
 use chainpool_api::LeaseState;
-use std::fmt::Write;
+use std::{fmt::Write, process::Command};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -62,5 +62,58 @@ async fn migrated_leases_belong_to_the_author_in_the_audit_log() {
             (holder, applied_by, LeaseState::Active)
         );
     }
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn rows_of_a_previous_version_can_be_saved() {
+    let folder = TempDir::new().unwrap();
+    let id = Uuid::now_v7();
+    database_of_version_3(&folder, &[(id, "ann", None)]).await;
+    let store = Store::open(folder.path(), None).await.unwrap();
+    let row = store.read().lease(id).await.unwrap().unwrap();
+    assert_eq!(row.row_version, RowVersion::default());
+    let mut tx = store.begin().await.unwrap();
+    let saved = tx.lease_save(row).await.unwrap();
+    assert_eq!(tx.lease(id).await.unwrap(), Some(saved));
+    drop(tx);
+    store.close().await.unwrap();
+}
+
+/// The database of a pool that a previous version filled; see tests/fixtures/README.md.
+#[tokio::test]
+async fn the_rows_of_a_recorded_database_can_be_saved() {
+    let folder = TempDir::new().unwrap();
+    let unpacked = Command::new("tar")
+        .args([
+            "-xzf",
+            concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/../../tests/fixtures/922f4bb/data.tar.gz"
+            ),
+            "-C",
+        ])
+        .arg(folder.path())
+        .status()
+        .unwrap();
+    assert!(unpacked.success());
+    let store = Store::open(folder.path(), None).await.unwrap();
+    let mut tx = store.begin().await.unwrap();
+    let (hosts, clusters) = (tx.hosts().await.unwrap(), tx.clusters().await.unwrap());
+    let (leases, accounts) = (tx.leases_active().await.unwrap(), tx.accounts().await.unwrap());
+    assert!(!hosts.is_empty() && !clusters.is_empty() && !leases.is_empty() && !accounts.is_empty());
+    for row in hosts {
+        tx.host_save(row).await.unwrap();
+    }
+    for row in clusters {
+        tx.cluster_save(row).await.unwrap();
+    }
+    for row in leases {
+        tx.lease_save(row).await.unwrap();
+    }
+    for row in accounts {
+        tx.account_save(row).await.unwrap();
+    }
+    tx.commit("test").await.unwrap();
     store.close().await.unwrap();
 }

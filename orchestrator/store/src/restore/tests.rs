@@ -1,5 +1,5 @@
 use super::*;
-use crate::{AccountRow, EnumColumn, Store, TokenRow, testing};
+use crate::{AccountRow, EnumColumn, RowVersion, Store, TokenRow, testing};
 use chainpool_api::Role;
 use std::{
     io::{Seek, SeekFrom, Write},
@@ -102,6 +102,7 @@ async fn signed_in(store: &Store) {
         link: Some(vec![1]),
         link_expires_at: Some(now.plus_seconds(3600).into()),
         created_at: now.into(),
+        row_version: RowVersion::default(),
     };
     tx.account_insert(account).await.unwrap();
     for (number, session) in [(1, true), (2, false)] {
@@ -298,6 +299,12 @@ async fn a_backup_with_fewer_migrations_is_migrated() {
         ALTER TABLE cluster RENAME COLUMN last_started_at TO power_at; ALTER TABLE cluster RENAME COLUMN deleted_at TO gone_at; \
         ALTER TABLE cluster RENAME COLUMN created_with TO made_with";
     fixture.change(downgrade).await;
+    for table in ["account", "cluster", "host", "lease", "operation"] {
+        fixture
+            .change(&format!("ALTER TABLE {table} DROP COLUMN row_version"))
+            .await;
+    }
+    fixture.change("DROP TABLE event; DROP TABLE host_leader").await;
     let before = fs::read(&fixture.backup).unwrap();
     restore(&fixture.folder, &fixture.backup).await.unwrap();
     assert_eq!(fixture.names().await, ["old"]);
