@@ -120,6 +120,7 @@ fn evidence_rows(evidence: &Evidence) -> Vec<(&'static str, String)> {
     let Evidence {
         nodes: _,
         height: _,
+        progress: _,
         agree,
         power,
         channels,

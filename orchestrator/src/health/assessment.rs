@@ -93,7 +93,11 @@ impl Health {
 
     async fn gather(self: &Arc<Self>, assessed: &mut Assessed, list: bool) -> Result<()> {
         let ledger = Arc::new(self.ledger(&assessed.row, &assessed.host).await?);
-        let known = self.runtime.cache.cluster(ledger.cluster(), ledger.generation()).observed;
+        let known = self
+            .runtime
+            .cache
+            .cluster(ledger.cluster(), ledger.generation())
+            .observed;
         let limit = self.runtime.policy.assessment.inventory_timeout;
         let mut listing = (list || known.is_none()).then_some(Listing {
             limit,
@@ -126,7 +130,9 @@ impl Health {
             .health
             .reconnected_at()
         {
-            self.runtime.cache.advance_host(ledger.host(), HostInput::NodeUp(at));
+            self.runtime
+                .cache
+                .advance_host(ledger.host(), HostInput::NodeUp(at));
         }
         Ok(())
     }

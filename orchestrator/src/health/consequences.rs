@@ -162,11 +162,7 @@ impl Health {
     /// Reads a cluster and its host again. `None` if the cluster changed since the assessment (an operation began or
     /// ended, it was leased, a node was stopped on request), or the host became unavailable, reconnected or went into
     /// maintenance. The next assessment takes it into account.
-    async fn as_assessed(
-        &self,
-        tx: &mut Tx,
-        assessed: &Assessed,
-    ) -> Result<Option<(ClusterRow, HostRow)>> {
+    async fn as_assessed(&self, tx: &mut Tx, assessed: &Assessed) -> Result<Option<(ClusterRow, HostRow)>> {
         let Some(row) = tx
             .cluster(assessed.row.id)
             .await?

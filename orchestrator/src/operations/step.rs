@@ -12,7 +12,8 @@ use crate::{
     runtime::crash_loop::crash_loop_text,
 };
 use chainpool_agent::{
-    ClusterId, ClusterSpec, ImageRef, ImageRequest, Incarnation, NodeName, NodeSpec, Observation, Power, Scope,
+    ClusterId, ClusterSpec, ImageRef, ImageRequest, Incarnation, NodeName, NodeSpec, Observation, Power,
+    Scope,
 };
 use chainpool_api::{HealthState, OperationKind, OperationState, Timestamp};
 use chainpool_networks::{History, InitError};
