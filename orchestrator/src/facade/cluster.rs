@@ -86,6 +86,7 @@ impl Orchestrator {
         let operation = self.accept_create(&mut tx, &host, new, &cause).await?;
         self.remember(&mut tx, caller, operation.id).await?;
         self.accepted(tx, &[]).await?;
+        self.render_for_request(&operation).await;
         self.present_operation(operation, true).await
     }
 
@@ -336,6 +337,7 @@ impl Orchestrator {
         }
         self.remember(&mut tx, caller, operation.id).await?;
         self.accepted(tx, superseded.as_slice()).await?;
+        self.render_for_request(&operation).await;
         self.present_operation(operation, true).await
     }
 

@@ -32,7 +32,7 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// Accepts a new cluster on a host: row, ports, subnet, rendered spec, operation.
+    /// Accepts a new cluster on a host: row, ports, subnet, operation. Its spec is rendered afterwards.
     pub(crate) async fn accept_create(
         &self,
         tx: &mut Tx,
@@ -102,8 +102,7 @@ impl Orchestrator {
             row_version: RowVersion::default(),
         };
         let ports = allocation.port_rows(host.id, id);
-        self.render_into(tx, host, &mut row, &ports, network.as_ref())
-            .await?;
+        self.must_accept_nodes(host, &row)?;
         let operation = self
             .operation_on(
                 tx,
@@ -117,7 +116,8 @@ impl Orchestrator {
         Ok(operation)
     }
 
-    /// Accepts a reset: a new generation with new keys on the same name, size and ports.
+    /// Accepts a reset: a new generation on the same name, size and ports. Its spec, with new keys, is rendered
+    /// afterwards.
     pub(crate) async fn accept_reset(
         &self,
         tx: &mut Tx,
@@ -137,9 +137,7 @@ impl Orchestrator {
             ClusterState::Resetting,
             format!("resetting: {}", cause.reason),
         )?;
-        let ports = tx.ports_of_cluster(row.id).await?;
-        self.render_into(tx, host, &mut row, &ports, network.as_ref())
-            .await?;
+        self.must_accept_nodes(host, &row)?;
         let operation = self
             .operation_on(
                 tx,
