@@ -5,6 +5,7 @@
 
 use crate::report::{Bar, Row, quantile};
 use anyhow::{Result, ensure};
+use chainpool_agent_memory::{Fault, Verb};
 use chainpool_api::{Operation, Page, Timestamp};
 use chainpool_store::{ClusterRow, Store, testing};
 use chainpool_tests::{MemoryBed, MemoryFixture, MemoryOptions};
@@ -43,6 +44,9 @@ pub(crate) async fn measure() -> Result<Vec<Row>> {
     body["fill"] = json!([{"type": "fabric"}]);
     body["memory_factor"] = json!(100);
     let _: Value = bed.api.post("/hosts", body).await?;
+
+    // The nodes are not created: the journal of their steps would be measured too.
+    bed.world.always(Verb::EnsureImage, Some(Fault::Hang));
 
     let quiet = applies(&bed, async {
         tokio::time::sleep(QUIET).await;
