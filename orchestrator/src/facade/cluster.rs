@@ -86,6 +86,7 @@ impl Orchestrator {
         let operation = self.operations.accept_create(&mut tx, &host, new, &cause).await?;
         self.idempotency.remember(&mut tx, caller, operation.id).await?;
         self.operations.accepted(tx, &[]).await?;
+        self.operations.render_for_request(&operation).await;
         self.present_operation(operation, true).await
     }
 
@@ -337,6 +338,7 @@ impl Orchestrator {
         }
         self.idempotency.remember(&mut tx, caller, operation.id).await?;
         self.operations.accepted(tx, superseded.as_slice()).await?;
+        self.operations.render_for_request(&operation).await;
         self.present_operation(operation, true).await
     }
 

@@ -33,7 +33,7 @@ impl Operations {
         Ok(())
     }
 
-    /// Accepts a new cluster on a host: row, ports, subnet, rendered spec, operation.
+    /// Accepts a new cluster on a host: row, ports, subnet, operation. Its spec is rendered afterwards.
     pub(crate) async fn accept_create(
         &self,
         tx: &mut Tx,
@@ -103,8 +103,7 @@ impl Operations {
             row_version: RowVersion::default(),
         };
         let ports = allocation.port_rows(host.id, id);
-        self.render_into(tx, host, &mut row, &ports, network.as_ref())
-            .await?;
+        self.placement.must_accept_nodes(host, &row)?;
         let operation = self
             .operation_on(
                 tx,
@@ -118,7 +117,8 @@ impl Operations {
         Ok(operation)
     }
 
-    /// Accepts a reset: a new generation with new keys on the same name, size and ports.
+    /// Accepts a reset: a new generation on the same name, size and ports. Its spec, with new keys, is rendered
+    /// afterwards.
     pub(crate) async fn accept_reset(
         &self,
         tx: &mut Tx,
@@ -138,9 +138,7 @@ impl Operations {
             ClusterState::Resetting,
             format!("resetting: {}", cause.reason),
         )?;
-        let ports = tx.ports_of_cluster(row.id).await?;
-        self.render_into(tx, host, &mut row, &ports, network.as_ref())
-            .await?;
+        self.placement.must_accept_nodes(host, &row)?;
         let operation = self
             .operation_on(
                 tx,

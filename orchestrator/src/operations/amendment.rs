@@ -12,32 +12,47 @@ use crate::{
     },
     placement::{allocation::has_addresses, room::no_room},
 };
-use chainpool_agent::{ClusterSpec, NodeName};
+use chainpool_agent::{ClusterSpec, ImageRef, NodeName};
 use chainpool_api::{self as api, OperationKind, OperationState};
 use chainpool_networks::{Amendment, NetworkType, ParameterErrors, PreviousChange, Requirements};
 use chainpool_store::{ClusterRow, HostRow, Json, OperationRow, PortRow, Tx};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use uuid::Uuid;
 
+/// An amendment as it was requested of a cluster at one version, not rendered yet.
+pub(crate) struct Draft {
+    /// The cluster with its amended parameters, at the version that was read.
+    row: ClusterRow,
+    host: HostRow,
+    network: Arc<dyn NetworkType>,
+    requirements: Requirements,
+    ports: Vec<PortRow>,
+    previous: ClusterSpec,
+    images: BTreeMap<String, ImageRef>,
+    change: Amendment,
+}
+
+/// A rendered amendment, not stored yet.
+pub(crate) struct RenderedDraft {
+    draft: Draft,
+    after: ClusterSpec,
+}
+
 impl Operations {
-    /// Accepts an amendment: ports for new nodes, the amended spec, the operation.
-    pub(crate) async fn accept_amend(
+    /// Checks a requested amendment and chooses ports for new nodes. Writes nothing that is to be committed: it is
+    /// rendered after this transaction.
+    pub(crate) async fn draft_amend(
         &self,
         tx: &mut Tx,
         mut row: ClusterRow,
         amend: &api::ClusterAmend,
-        cause: &Cause,
-    ) -> Result<(OperationRow, Option<Uuid>)> {
-        let superseded = supersede(tx, &row, OperationKind::ClusterAmend).await?;
-        let network = self
-            .runtime
-            .registry
-            .get(&row.network_type)
-            .map_err(Error::internal)?;
-        let host = tx
-            .host(row.host_id)
-            .await?
-            .ok_or_else(|| Error::internal("a cluster without a host"))?;
+    ) -> Result<Draft> {
+        supersede(tx, &row, OperationKind::ClusterAmend).await?;
+        let network = self.network_of(&row)?;
+        let host = host_of(tx, &row).await?;
         let created_with = row.parameters.0.clone();
         row.parameters.0 = amended_parameters(network.as_ref(), &row, amend)?;
         let requirements = network.requirements(&row.parameters.0);
@@ -47,25 +62,146 @@ impl Operations {
             .operation_newest(row.id, OperationKind::ClusterAmend)
             .await?
             .filter(|previous| previous.generation == row.generation);
-        let requested = Requested {
-            renew_certificates: amend.renew_certificates,
-            previous: match previous {
-                Some(previous) if previous.state.0 != OperationState::Succeeded => PreviousChange::Unfinished,
-                _ => PreviousChange::Completed,
-            },
+        let previous = match previous {
+            Some(previous) if previous.state.0 != OperationState::Succeeded => PreviousChange::Unfinished,
+            _ => PreviousChange::Completed,
         };
-        self.amend_into(
-            tx,
-            &host,
-            &mut row,
-            (network.as_ref(), &requirements),
-            Some(requested),
-        )
-        .await?;
         if row.created_with.is_none() && row.parameters.0 != created_with {
             row.created_with = Some(Json(created_with));
         }
+        let ports = tx.ports_of_cluster(row.id).await?;
+        self.draft(tx, (row, host), ports, (amend.renew_certificates, previous))
+            .await
+    }
+
+    /// Drafts the amendment in progress again, without a port that turned out to be in use.
+    pub(crate) async fn draft_elsewhere(&self, tx: &Tx, row: ClusterRow, taken: u16) -> Result<Draft> {
+        let host = host_of(tx, &row).await?;
+        let mut ports = tx.ports_of_cluster(row.id).await?;
+        ports.retain(|port| port.port != i64::from(taken));
+        self.draft(tx, (row, host), ports, (false, PreviousChange::InProgress))
+            .await
+    }
+
+    async fn draft(
+        &self,
+        tx: &Tx,
+        (row, host): (ClusterRow, HostRow),
+        ports: Vec<PortRow>,
+        (renew_certificates, previous): (bool, PreviousChange),
+    ) -> Result<Draft> {
+        let network = self.network_of(&row)?;
+        let requirements = network.requirements(&row.parameters.0);
+        let opened = tx
+            .revision_opened(self.store().master(), row.id, number(row.generation))
+            .await?;
+        let (before, images) = opened.ok_or_else(|| Error::internal("a cluster without a spec"))?;
+        let ports = self.amended_ports(tx, &host, &row, &requirements, ports).await?;
+        let change = Amendment {
+            request: render_request(&host, &row, &ports, network.as_ref()),
+            renew_certificates,
+            previous,
+        };
+        Ok(Draft {
+            row,
+            host,
+            network,
+            requirements,
+            ports,
+            previous: before,
+            images,
+            change,
+        })
+    }
+
+    /// Renders the amended spec, outside of any transaction.
+    pub(crate) async fn draft_render(&self, draft: Draft) -> Result<RenderedDraft> {
+        let render = move || {
+            let after = draft
+                .network
+                .amend(&draft.previous, &draft.change, &seed())
+                .map_err(parameter_error)?;
+            Ok(RenderedDraft { draft, after })
+        };
+        self.rendered(render).await?
+    }
+
+    /// Stores an amended spec, with ports and machines for new nodes, and returns the cluster for the caller to
+    /// save. `None`: the cluster, the settings of its host or a chosen port was taken since it was drafted.
+    pub(crate) async fn draft_store(
+        &self,
+        tx: &mut Tx,
+        rendered: RenderedDraft,
+    ) -> Result<Option<ClusterRow>> {
+        let RenderedDraft { draft, mut after } = rendered;
+        let Draft {
+            mut row,
+            host: drafted_on,
+            network: _,
+            requirements,
+            ports,
+            previous,
+            mut images,
+            change,
+        } = draft;
+        let (Some(now), host) = (tx.cluster(row.id).await?, host_of(tx, &row).await?) else {
+            return Ok(None);
+        };
+        if now.row_version != row.row_version || host.settings != drafted_on.settings {
+            return Ok(None);
+        }
+        let others: BTreeSet<i64> = tx
+            .ports_of(host.id)
+            .await?
+            .into_iter()
+            .filter(|port| port.cluster_id != row.id)
+            .map(|port| port.port)
+            .collect();
+        if ports.iter().any(|port| others.contains(&port.port)) {
+            return Ok(None);
+        }
+        // These change without a new version.
+        (row.checked_at, row.height) = (now.checked_at, now.height);
+        if matches!(change.previous, PreviousChange::InProgress) {
+            after.boot.clone_from(&previous.boot);
+        }
+        if self.runtime.agents.of(&host)?.agent.capabilities().machines {
+            let new: Vec<NodeName> = after
+                .processes()
+                .map(|node| &node.name)
+                .filter(|name| !row.machines.0.contains_key(name))
+                .cloned()
+                .collect();
+            if !new.is_empty() {
+                let chosen = self
+                    .placement
+                    .machines(tx, &host, &row, &new, &requirements.colocated)
+                    .await?;
+                row.machines.0.extend(chosen);
+            }
+            after = after.placed(&row.machines.0);
+        }
+        images.retain(|node, _| has_same_images(&previous, &after, node));
+        let generation = number(row.generation);
+        tx.revision_replace(self.store().master(), row.id, generation, (after, images))
+            .await?;
+        tx.ports_replace(row.id, ports).await?;
         resize(&mut row, &requirements)?;
+        Ok(Some(row))
+    }
+
+    /// Accepts a rendered amendment: ports for new nodes, the amended spec, the operation. `None`: it was
+    /// overtaken and is to be drafted again.
+    pub(crate) async fn accept_amend(
+        &self,
+        tx: &mut Tx,
+        rendered: RenderedDraft,
+        cause: &Cause,
+    ) -> Result<Option<(OperationRow, Option<Uuid>)>> {
+        let superseded = supersede(tx, &rendered.draft.row, OperationKind::ClusterAmend).await?;
+        let Some(mut row) = self.draft_store(tx, rendered).await? else {
+            return Ok(None);
+        };
         let operation = self
             .operation_on(
                 tx,
@@ -76,98 +212,25 @@ impl Operations {
             )
             .await?;
         tx.cluster_save(row).await?;
-        Ok((operation, superseded))
+        Ok(Some((operation, superseded)))
     }
 
-    /// Replaces a port of an amendment that turned out to be in use. The operation continues with the new
-    /// spec.
-    pub(crate) async fn amend_elsewhere(
-        &self,
-        tx: &mut Tx,
-        host: &HostRow,
-        mut row: ClusterRow,
-        taken: u16,
-    ) -> Result<()> {
-        let network = self
-            .runtime
+    fn network_of(&self, row: &ClusterRow) -> Result<Arc<dyn NetworkType>> {
+        self.runtime
             .registry
             .get(&row.network_type)
-            .map_err(Error::internal)?;
-        let mut ports = tx.ports_of_cluster(row.id).await?;
-        ports.retain(|port| port.port != i64::from(taken));
-        tx.ports_replace(row.id, ports).await?;
-        let requirements = network.requirements(&row.parameters.0);
-        self.amend_into(tx, host, &mut row, (network.as_ref(), &requirements), None)
-            .await?;
-        tx.cluster_save(row).await?;
-        Ok(())
+            .map_err(Error::internal)
     }
 
-    /// Renders and stores the amended spec for a row's parameters, with ports and machines for new nodes.
-    /// Without a request it renders the change in progress again.
-    async fn amend_into(
-        &self,
-        tx: &mut Tx,
-        host: &HostRow,
-        row: &mut ClusterRow,
-        (network, requirements): (&dyn NetworkType, &Requirements),
-        requested: Option<Requested>,
-    ) -> Result<()> {
-        let generation = number(row.generation);
-        let opened = tx
-            .revision_opened(self.store().master(), row.id, generation)
-            .await?;
-        let (previous, mut images) = opened.ok_or_else(|| Error::internal("a cluster without a spec"))?;
-        let ports = self.amended_ports(tx, host, row, requirements).await?;
-        let Requested {
-            renew_certificates,
-            previous: ended,
-        } = requested.unwrap_or(Requested {
-            renew_certificates: false,
-            previous: PreviousChange::InProgress,
-        });
-        let change = Amendment {
-            request: render_request(host, row, &ports, network),
-            renew_certificates,
-            previous: ended,
-        };
-        let mut after = network
-            .amend(&previous, &change, &seed())
-            .map_err(parameter_error)?;
-        if requested.is_none() {
-            after.boot.clone_from(&previous.boot);
-        }
-        if self.runtime.agents.of(host)?.agent.capabilities().machines {
-            let new: Vec<NodeName> = after
-                .processes()
-                .map(|node| &node.name)
-                .filter(|name| !row.machines.0.contains_key(name))
-                .cloned()
-                .collect();
-            if !new.is_empty() {
-                let chosen = self
-                    .placement
-                    .machines(tx, host, row, &new, &requirements.colocated)
-                    .await?;
-                row.machines.0.extend(chosen);
-            }
-            after = after.placed(&row.machines.0);
-        }
-        images.retain(|node, _| has_same_images(&previous, &after, node));
-        tx.revision_replace(self.store().master(), row.id, generation, (after, images))
-            .await?;
-        Ok(tx.ports_replace(row.id, ports).await?)
-    }
-
-    /// Returns the cluster's ports, plus ports for new nodes.
+    /// Adds ports for new nodes to the cluster's ports.
     async fn amended_ports(
         &self,
         tx: &Tx,
         host: &HostRow,
         row: &ClusterRow,
         requirements: &Requirements,
+        mut ports: Vec<PortRow>,
     ) -> Result<Vec<PortRow>> {
-        let mut ports = tx.ports_of_cluster(row.id).await?;
         let has: BTreeSet<(String, String)> = ports
             .iter()
             .map(|port| (port.node.clone(), port.name.clone()))
@@ -183,11 +246,10 @@ impl Operations {
     }
 }
 
-/// The requested change, besides the parameters.
-#[derive(Clone, Copy)]
-struct Requested {
-    renew_certificates: bool,
-    previous: PreviousChange,
+async fn host_of(tx: &Tx, row: &ClusterRow) -> Result<HostRow> {
+    tx.host(row.host_id)
+        .await?
+        .ok_or_else(|| Error::internal("a cluster without a host"))
 }
 
 /// The field that requests new certificates.

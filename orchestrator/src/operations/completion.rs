@@ -3,11 +3,12 @@
 use crate::{
     Error, Result,
     operations::{
-        Operations, health_history::keep_history, plan::Arguments, step_error::StepError,
-        volumes::renewed_text,
+        Operations, health_history::keep_history, outcome::Outcome, plan::Arguments, step_error::StepError,
+        volumes::lost_text,
     },
     placement::fill_policy::FAILURES_TO_PAUSE,
 };
+use chainpool_agent::NodeName;
 use chainpool_api::{self as api, ClusterState, HealthState, OperationKind, OperationState, Timestamp};
 use chainpool_health::Input;
 use chainpool_store::{ClusterRow, EnumColumn, FillPause, Json, OperationRow, Tx};
@@ -78,7 +79,7 @@ impl Operations {
         } else {
             finish_host(&mut tx, &mut row).await?;
         }
-        let (kind, is_proven) = (row.kind.0, proof_of(&row).is_some());
+        let (kind, is_proven) = (row.kind.0, read_outcome(&row)?.proof.is_some());
         tx.operation_save(row).await?;
         tx.commit("operation ended").await?;
         if let Some(id) = cluster {
@@ -114,7 +115,8 @@ impl Operations {
         // Keep the height that the cluster had when it stopped.
         cluster.height = self.runtime.height_seen(&cluster);
         let done = operation.state.0 == OperationState::Succeeded;
-        let proof = proof_of(operation);
+        let outcome = read_outcome(operation)?;
+        let proof = outcome.proof;
         let arguments = || Arguments::read(&operation.arguments.0).map_err(Error::internal);
         match (operation.kind.0, done) {
             (OperationKind::ClusterDelete, true) => return Ok(tx.cluster_mark_deleted(cluster, now).await?),
@@ -151,11 +153,10 @@ impl Operations {
                 }
                 cluster.state = EnumColumn(ClusterState::Ready);
                 cluster.last_started_at = now.into();
-                let renewed = renewed_text(operation).map_or_else(String::new, |text| format!("; {text}"));
                 set_verdict(
                     &mut cluster,
                     HealthState::Starting,
-                    format!("after a {}{renewed}", operation.kind.0),
+                    started_text(operation.kind.0, &outcome.new_volumes),
                     now,
                 );
             }
@@ -245,9 +246,14 @@ fn set_verdict(cluster: &mut ClusterRow, state: HealthState, reason: String, now
     cluster.health_reason = reason;
 }
 
-/// The proof in an operation's result.
-fn proof_of(operation: &OperationRow) -> Option<api::Proof> {
-    serde_json::from_value(operation.result.as_ref()?.0.get("proof")?.clone()).ok()
+/// The reason of a started cluster's health.
+fn started_text(kind: OperationKind, new_volumes: &BTreeSet<NodeName>) -> String {
+    let renewed = lost_text(new_volumes).map_or_else(String::new, |text| format!("; {text}"));
+    format!("after a {kind}{renewed}")
+}
+
+fn read_outcome(operation: &OperationRow) -> Result<Outcome> {
+    Outcome::of(operation).map_err(Error::internal)
 }
 
 /// Counts the consecutive failures of the cluster's fill entry.
@@ -305,18 +311,15 @@ async fn finish_host(tx: &mut Tx, row: &mut OperationRow) -> Result<()> {
         count(OperationState::Succeeded),
         count(OperationState::Failed) + count(OperationState::Superseded),
     );
-    let limited = row.result.take().and_then(|r| r.0.get("limited_by").cloned());
-    let mut result = match row.kind.0 {
-        OperationKind::HostFillup => serde_json::json!({ "made": succeeded, "failed": failed }),
+    let mut outcome = read_outcome(row)?;
+    match row.kind.0 {
+        OperationKind::HostFillup => (outcome.made, outcome.failed) = (Some(succeeded), Some(failed)),
         OperationKind::HostClean | OperationKind::HostReset => {
-            serde_json::json!({ "deleted": succeeded, "failed": failed })
+            (outcome.deleted, outcome.failed) = (Some(succeeded), Some(failed));
         }
-        _ => serde_json::json!({}),
-    };
-    if let Some(limited) = limited {
-        result["limited_by"] = limited;
+        _ => {}
     }
-    row.result = Some(Json(result));
+    row.result = Some(outcome.stored());
     if failed > 0 && row.state.0 == OperationState::Succeeded {
         row.state = EnumColumn(OperationState::Failed);
         let first = children.iter().find_map(|c| c.error.clone()).unwrap_or_default();

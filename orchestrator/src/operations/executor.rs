@@ -1,7 +1,8 @@
 //! The executor: claims accepted operations, plans them, runs their steps and completes them.
 //!
 //! An operation is claimed by compare-and-swap on the epoch of this process, so after a restart every
-//! unfinished operation is claimed again, once. Its plan is journaled before the first step runs. Each step
+//! unfinished operation is claimed again, once. A new generation is rendered before it is planned; a claimed
+//! operation without a spec is rendered again. The plan is journaled before the first step runs. Each step
 //! is journaled as started before it runs and as done afterwards. A started step may have happened: it runs
 //! again, which is harmless because every agent call converges. There are no undo steps: a failed create
 //! stays failed, and delete or reset undoes everything.
@@ -140,7 +141,7 @@ impl Operations {
         let mut steps = self.store().read().steps(operation.id).await?;
         if steps.is_empty() {
             steps = loop {
-                match self.operation_plan(operation).await {
+                match unless_cancelled(token, Box::pin(self.operation_plan(operation))).await? {
                     Err(error) if error.is_storage_full() => tokio::time::sleep(STORAGE_FULL_PAUSE).await,
                     outcome => break outcome?,
                 }
@@ -168,6 +169,11 @@ impl Operations {
 
     async fn operation_plan(&self, operation: &OperationRow) -> Result<Vec<StepRow>, StepError> {
         let generation = u32::try_from(operation.generation).map_err(Error::internal)?;
+        if let (OperationKind::ClusterCreate | OperationKind::ClusterReset, Some(cluster)) =
+            (operation.kind.0, operation.cluster_id)
+        {
+            self.render_accepted(cluster, generation).await?;
+        }
         let spec = match operation.cluster_id {
             Some(cluster) => self.runtime.spec(cluster, generation).await?,
             None => None,

@@ -11,9 +11,11 @@ mod executor;
 mod fillup;
 mod generation;
 pub(crate) mod health_history;
+mod outcome;
 pub(crate) mod plan;
 mod relocation;
 mod render;
+mod render_limit;
 pub(crate) mod running;
 mod stalled_nodes;
 mod step;
@@ -25,6 +27,7 @@ pub(crate) mod volumes;
 
 use crate::{placement::Placement, runtime::Runtime};
 use chainpool_store::Store;
+use render_limit::RenderLimit;
 use running::RunningOperations;
 use std::sync::Arc;
 
@@ -33,6 +36,7 @@ pub(crate) struct Operations {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) placement: Arc<Placement>,
     pub(crate) running: RunningOperations,
+    renders: RenderLimit,
 }
 
 impl Operations {
@@ -41,6 +45,7 @@ impl Operations {
             runtime: Arc::clone(&placement.runtime),
             placement,
             running: RunningOperations::default(),
+            renders: RenderLimit::default(),
         }
     }
 

@@ -4,7 +4,7 @@
 //! records what may have happened, the platform reports what exists.
 
 use chainpool_agent::{Boot, NodeName};
-use chainpool_api::OperationKind;
+use chainpool_api::{Fill, OperationKind};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -121,6 +121,18 @@ pub(crate) struct Arguments {
     pub(crate) prove: bool,
     /// Unclaimed clusters to remove.
     pub(crate) adopt: Vec<Uuid>,
+    /// The clusters that a fillup has still to accept.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) fill: Vec<FillRest>,
+}
+
+/// Clusters of one fill entry that are still to be accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FillRest {
+    /// The entry.
+    pub(crate) entry: Fill,
+    /// The number of clusters.
+    pub(crate) count: usize,
 }
 
 impl Arguments {

@@ -10,6 +10,7 @@ use crate::{
 use chainpool_agent::Place;
 use chainpool_api::{OperationKind, Timestamp};
 use chainpool_store::OperationRow;
+use uuid::Uuid;
 
 impl Operations {
     /// Relocates a cluster that is being created, or replaces a port of an amendment, because `place` is in
@@ -31,6 +32,10 @@ impl Operations {
             return Ok(None);
         };
         self.placement.reservations.add(operation.host_id, place);
+        if amending {
+            let Place::Port(port) = place else { return Ok(None) };
+            return self.amend_elsewhere(operation, id, port, why).await;
+        }
         let mut tx = self.store().begin().await?;
         if !tx.operation_is_owned(operation.id).await? {
             return Ok(None);
@@ -42,16 +47,6 @@ impl Operations {
         ) else {
             return Ok(None);
         };
-        if amending {
-            let Place::Port(port) = place else { return Ok(None) };
-            self.amend_elsewhere(&mut tx, &host, row, port).await?;
-            tx.steps_delete(operation.id).await?;
-            let cached = self.runtime.specs.amending(id);
-            tx.commit("amendment relocated").await?;
-            cached.done();
-            tracing::warn!(operation = %operation.id, cluster = %id, port, why, "a port of an amendment is in use; choosing another one");
-            return Ok(Some(operation.clone()));
-        }
         let network = self
             .runtime
             .registry
@@ -65,9 +60,7 @@ impl Operations {
         row.subnet = allocation.subnet.map(|s| s.to_string());
         let state = row.state.0;
         next_generation(&mut row, state, format!("relocating: {why}"))?;
-        tx.ports_replace(id, ports.clone()).await?;
-        self.render_into(&mut tx, &host, &mut row, &ports, network.as_ref())
-            .await?;
+        tx.ports_replace(id, ports).await?;
         moved.generation = row.generation;
         tx.cluster_save(row).await?;
         let moved = tx.operation_save(moved).await?;
@@ -75,5 +68,38 @@ impl Operations {
         tx.commit("cluster relocated").await?;
         tracing::warn!(operation = %moved.id, cluster = %id, why, "an address or port of a cluster is in use; relocating it");
         Ok(Some(moved))
+    }
+
+    /// Replaces a port of an amendment that turned out to be in use. The operation continues with the new spec.
+    async fn amend_elsewhere(
+        &self,
+        operation: &OperationRow,
+        cluster: Uuid,
+        taken: u16,
+        why: &str,
+    ) -> Result<Option<OperationRow>> {
+        loop {
+            let tx = self.store().begin().await?;
+            let Some(row) = tx.cluster(cluster).await? else {
+                return Ok(None);
+            };
+            let draft = Box::pin(self.draft_elsewhere(&tx, row, taken)).await?;
+            drop(tx);
+            let rendered = Box::pin(self.draft_render(draft)).await?;
+            let mut tx = self.store().begin().await?;
+            if !tx.operation_is_owned(operation.id).await? {
+                return Ok(None);
+            }
+            let Some(row) = Box::pin(self.draft_store(&mut tx, rendered)).await? else {
+                continue;
+            };
+            tx.cluster_save(row).await?;
+            tx.steps_delete(operation.id).await?;
+            let cached = self.runtime.specs.amending(cluster);
+            tx.commit("amendment relocated").await?;
+            cached.done();
+            tracing::warn!(operation = %operation.id, %cluster, port = taken, why, "a port of an amendment is in use; choosing another one");
+            return Ok(Some(operation.clone()));
+        }
     }
 }

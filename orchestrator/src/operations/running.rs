@@ -13,7 +13,8 @@ use uuid::Uuid;
 pub(crate) struct RunningOperations {
     pub(super) wake: Notify,
     running: Mutex<HashMap<Uuid, CancellationToken>>,
-    clusters: Mutex<HashMap<Uuid, Arc<tokio::sync::Mutex<()>>>>,
+    clusters: Locks,
+    renders: Locks,
     pub(super) tasks: TaskTracker,
 }
 
@@ -58,8 +59,23 @@ impl RunningOperations {
 
     /// Only one operation works on a cluster at a time, even while the previous one is still stopping.
     pub(super) fn cluster(&self, cluster: Uuid) -> Arc<tokio::sync::Mutex<()>> {
-        let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
-        clusters.retain(|_, lock| Arc::strong_count(lock) > 1);
-        Arc::clone(clusters.entry(cluster).or_default())
+        self.clusters.of(cluster)
+    }
+
+    /// The request that accepted a generation and the executor do not render the same one.
+    pub(super) fn rendering(&self, cluster: Uuid) -> Arc<tokio::sync::Mutex<()>> {
+        self.renders.of(cluster)
+    }
+}
+
+/// One lock for each cluster in use.
+#[derive(Default)]
+struct Locks(Mutex<HashMap<Uuid, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Locks {
+    fn of(&self, cluster: Uuid) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+        Arc::clone(locks.entry(cluster).or_default())
     }
 }

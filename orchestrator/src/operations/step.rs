@@ -4,6 +4,7 @@ use crate::{
     Error,
     operations::{
         Operations,
+        outcome::Outcome,
         plan::Action,
         step_context::StepContext,
         step_deadline::{Backoff, StepDeadline},
@@ -407,12 +408,11 @@ impl Operations {
             .await?;
         let mut tx = self.store().begin().await?;
         if let Some(mut row) = tx.operation(operation.id).await? {
-            let mut result = row
-                .result
-                .take()
-                .map_or_else(|| serde_json::json!({}), |result| result.0);
-            result["proof"] = serde_json::to_value(&proof).map_err(Error::internal)?;
-            row.result = Some(chainpool_store::Json(result));
+            let outcome = Outcome {
+                proof: Some(proof),
+                ..Outcome::of(&row).map_err(Error::internal)?
+            };
+            row.result = Some(outcome.stored());
             tx.operation_save(row).await?;
         }
         tx.commit("proof recorded").await?;
@@ -420,6 +420,7 @@ impl Operations {
     }
 
     async fn step_children(&self, operation: &OperationRow) -> Result<(), StepError> {
+        while Box::pin(self.accept_children(operation)).await? {}
         let mut events = self.store().events();
         loop {
             let children = self.store().read().operation_children(operation.id).await?;

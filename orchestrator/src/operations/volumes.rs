@@ -1,14 +1,11 @@
 //! Checks of the nodes' volumes. The ledger is in the volumes: a node without its volumes starts from
 //! nothing.
 
-use crate::operations::{Operations, step_context::StepContext, step_error::StepError};
+use crate::operations::{Operations, outcome::Outcome, step_context::StepContext, step_error::StepError};
 use chainpool_agent::{ClusterSpec, Generation, NodeName, ObjectKind, Observation, Scope};
 use chainpool_api::{Evidence, OperationKind};
-use chainpool_store::{Json, OperationRow};
+use chainpool_store::OperationRow;
 use std::collections::BTreeSet;
-
-/// The field of an operation's result that lists the nodes started on new volumes.
-const NEW_VOLUMES: &str = "new_volumes";
 
 /// Returns `true` if an operation may create volumes.
 pub(crate) fn creates_ledger(kind: OperationKind) -> bool {
@@ -73,13 +70,6 @@ pub(crate) fn lost_text(lost: &BTreeSet<NodeName>) -> Option<String> {
     }
 }
 
-/// The message about the volumes that an operation created.
-pub(crate) fn renewed_text(operation: &OperationRow) -> Option<String> {
-    let nodes = operation.result.as_ref()?.0.get(NEW_VOLUMES)?;
-    let nodes: BTreeSet<NodeName> = serde_json::from_value(nodes.clone()).ok()?;
-    lost_text(&nodes)
-}
-
 impl Operations {
     /// Checks the volumes of an existing generation and records the nodes whose volumes are gone. Returns an
     /// error if the ledger is lost: then no node may start.
@@ -109,12 +99,11 @@ impl Operations {
         tracing::warn!(cluster = %context.cluster.name, nodes = names(&lost), "starting nodes on new volumes because theirs are gone");
         let mut tx = self.store().begin().await?;
         if let Some(mut row) = tx.operation(operation.id).await? {
-            let mut result = row
-                .result
-                .take()
-                .map_or_else(|| serde_json::json!({}), |result| result.0);
-            result[NEW_VOLUMES] = serde_json::to_value(&lost).map_err(crate::Error::internal)?;
-            row.result = Some(Json(result));
+            let outcome = Outcome {
+                new_volumes: lost,
+                ..Outcome::of(&row).map_err(crate::Error::internal)?
+            };
+            row.result = Some(outcome.stored());
             tx.operation_save(row).await?;
         }
         tx.commit("new volumes recorded").await?;

@@ -6,6 +6,7 @@ use crate::{
     text::counted,
 };
 use chainpool_agent::{NodeName, ResourcesInUse};
+use chainpool_api::HostMachine;
 use chainpool_networks::{PortNeed, Requirements};
 use chainpool_store::{ClusterRow, HostRow, PortRow, Tx};
 use ipnet::Ipv4Net;
@@ -152,11 +153,7 @@ impl Placement {
         nodes: &[NodeName],
         together: &BTreeMap<NodeName, NodeName>,
     ) -> Result<BTreeMap<NodeName, String>> {
-        let known = host
-            .info
-            .as_ref()
-            .map(|info| info.0.machines.as_slice())
-            .unwrap_or_default();
+        let known = known_machines(host);
         let mut load = BTreeMap::new();
         for other in tx
             .clusters_of(host.id)
@@ -170,25 +167,48 @@ impl Placement {
                 .into_values()
                 .for_each(|machine| *load.entry(machine).or_insert(0) += 1);
         }
-        choose::machines(nodes, known, &cluster.machines.0, &load, together).ok_or_else(|| {
-            let why: Vec<String> = known
-                .iter()
-                .map(|machine| {
-                    format!(
-                        "{}: {}",
-                        machine.name,
-                        machine.closed.as_deref().unwrap_or("open")
-                    )
-                })
-                .collect();
-            Error::conflict(
-                "no_machine",
-                format!(
-                    "no machine of host {} accepts new nodes ({})",
-                    host.name,
-                    why.join("; ")
-                ),
+        choose::machines(nodes, known, &cluster.machines.0, &load, together).ok_or_else(|| no_machine(host))
+    }
+
+    /// Refuses a generation whose nodes no machine of the host would accept. The nodes of a cluster that has
+    /// machines may stay there.
+    pub(crate) fn must_accept_nodes(&self, host: &HostRow, cluster: &ClusterRow) -> Result<()> {
+        let chooses = self.runtime.agents.of(host)?.agent.capabilities().machines;
+        if !chooses
+            || !cluster.machines.0.is_empty()
+            || known_machines(host).iter().any(|m| m.closed.is_none())
+        {
+            return Ok(());
+        }
+        Err(no_machine(host))
+    }
+}
+
+/// The machines of a host at its last probe.
+fn known_machines(host: &HostRow) -> &[HostMachine] {
+    host.info
+        .as_ref()
+        .map(|info| info.0.machines.as_slice())
+        .unwrap_or_default()
+}
+
+fn no_machine(host: &HostRow) -> Error {
+    let why: Vec<String> = known_machines(host)
+        .iter()
+        .map(|machine| {
+            format!(
+                "{}: {}",
+                machine.name,
+                machine.closed.as_deref().unwrap_or("open")
             )
         })
-    }
+        .collect();
+    Error::conflict(
+        "no_machine",
+        format!(
+            "no machine of host {} accepts new nodes ({})",
+            host.name,
+            why.join("; ")
+        ),
+    )
 }

@@ -33,6 +33,7 @@ impl Bed {
         let preset = network.preset("single");
         let parameters = network.validate(&preset, &serde_json::Map::new()).unwrap();
         let mut tx = orchestrator.store().begin().await.unwrap();
+        let mut ids = Vec::new();
         for n in 0..free {
             let single = ClusterRow {
                 preset: "single".into(),
@@ -40,16 +41,14 @@ impl Bed {
                 parameters: Json(parameters.clone()),
                 ..testing::free(&host, &format!("c{n}"), now)
             };
-            let mut row = single;
-            orchestrator
-                .operations
-                .render_into(&mut tx, &host, &mut row, &[], network.as_ref())
-                .await
-                .unwrap();
-            tx.cluster_insert(row, Vec::new()).await.unwrap();
+            ids.push(single.id);
+            tx.cluster_insert(single, Vec::new()).await.unwrap();
         }
         tx.host_insert(host).await.unwrap();
         tx.commit("test").await.unwrap();
+        for id in ids {
+            orchestrator.operations.render_accepted(id, 1).await.unwrap();
+        }
         Self {
             orchestrator,
             admin,

@@ -8,6 +8,7 @@ mod baseline;
 mod clients;
 mod fabric;
 mod faults;
+mod fillup;
 mod footprint;
 mod heights;
 mod kubernetes;
@@ -43,8 +44,8 @@ struct Args {
     /// Markdown page whose table is rewritten
     #[arg(long)]
     page: Option<PathBuf>,
-    /// Only these measures: apply, one, fabric, faults, ten, swarm, kubernetes
-    #[arg(long, value_delimiter = ',', value_parser = ["apply", "one", "fabric", "faults", "ten", "swarm", "kubernetes"])]
+    /// Only these measures: apply, fillup, one, fabric, faults, ten, swarm, kubernetes
+    #[arg(long, value_delimiter = ',', value_parser = ["apply", "fillup", "one", "fabric", "faults", "ten", "swarm", "kubernetes"])]
     only: Vec<String>,
     /// Serve a data folder for the measure `apply`
     #[arg(long, hide = true)]
@@ -83,6 +84,9 @@ async fn measure(args: &Args) -> (Vec<Row>, Result<()>) {
     let outcome = async {
         if wanted(args, "apply") {
             report_part(&mut rows, "apply", applies::measure().await?);
+        }
+        if wanted(args, "fillup") {
+            report_part(&mut rows, "fillup", fillup::measure().await?);
         }
         if ["one", "fabric", "faults", "ten"]
             .iter()

@@ -166,6 +166,37 @@ fn fillup_survives_a_kill_at_every_commit() -> Result<()> {
     )
 }
 
+/// More clusters than one transaction accepts: the next start accepts what is left.
+#[test]
+fn a_fillup_of_many_clusters_survives_a_kill() -> Result<()> {
+    const CLUSTERS: u32 = 20;
+    let fixture = prepared(CLUSTERS, async |_| Ok(()))?;
+    for commit in [2, 4, 9, 17] {
+        let at = || format!("killed before commit {commit}");
+        let copy = fixture.copy()?;
+        let crash = CrashPoint::at(commit, Side::Before);
+        let server = KillableBed::start(&copy, CLUSTERS, crash).with_context(at)?;
+        let ending = server.run_armed(async |bed| run_operation(bed, "/hosts/h1/fillup").await)?;
+        ensure!(ending == Ending::Killed, "{}", at());
+        server.kill();
+        let server = KillableBed::start(&copy, CLUSTERS, CrashPoint::never()).with_context(at)?;
+        server
+            .run(async |bed| {
+                bed.wait_idle().await?;
+                let fillups: Page<Operation> = bed.api.get("/operations?kind=host_fillup").await?;
+                let results: Vec<_> = fillups.items.iter().map(|fillup| &fillup.result).collect();
+                ensure!(
+                    results == [&Some(json!({"made": CLUSTERS, "failed": 0}))],
+                    "{results:?}"
+                );
+                bed.wait_settled().await.map(drop)
+            })
+            .with_context(at)?;
+        server.stop_and_compare(&copy).with_context(at)?;
+    }
+    Ok(())
+}
+
 #[test]
 fn delete_survives_a_kill_at_every_commit() -> Result<()> {
     let fixture = prepared(1, async |bed| create(bed, "staged").await)?;
