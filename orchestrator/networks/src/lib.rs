@@ -7,6 +7,7 @@
 mod client;
 mod cometbft;
 mod fabric;
+mod node_reports;
 mod nodes;
 mod parameters;
 mod process_state;
@@ -16,6 +17,7 @@ mod saturation;
 mod shell;
 
 pub use chainpool_health::{History, Verdict};
+pub use node_reports::node_reports;
 pub use nodes::{Nodes, NodesError};
 pub use process_state::process_state;
 pub use registry::{Registry, UnknownNetworkType};
