@@ -120,6 +120,8 @@ impl Store {
         let writer = Writer::new(options.clone());
         let (instance, epoch) = begin_epoch(&writer, &master).await?;
         let read = pool(options.clone(), READERS).await?;
+        #[cfg(any(test, feature = "testing"))]
+        let read = crate::testing::counted(read, folder);
         let (events, _) = broadcast::channel(4096);
         let apply = Grants::start(writer.clone(), events.clone(), policy.evidence_max_age);
         let inner = Inner {
