@@ -209,7 +209,7 @@ impl Orchestrator {
         if self.is_paused() {
             return Ok(());
         }
-        for host in self.store().read().hosts().await? {
+        for host in self.hosts_to_fit().await? {
             // A failure is retried by the next run and does not delay the other hosts.
             let name = host.name.clone();
             let (part, fit) = (Watched::Fill(host.id), async {
@@ -392,16 +392,13 @@ impl Orchestrator {
     }
 
     /// Lists the deviations of a host's clusters from its policy.
-    pub(crate) fn fill_problems(&self, host: &HostRow, clusters: &[ClusterRow]) -> Vec<String> {
-        let recipes = self.recipes(&host.settings.0.fill);
+    pub(crate) fn fill_problems(host: &HostRow, counts: FillCounts) -> Vec<String> {
+        let FillCounts {
+            all,
+            leased,
+            outdated: free,
+        } = counts;
         let mut problems = Vec::new();
-        let count = |test: &dyn Fn(&ClusterRow) -> bool| {
-            clusters
-                .iter()
-                .filter(|c| c.state.0 != ClusterState::Deleting && test(c))
-                .count()
-        };
-        let free = count(&|c| !c.leased && recipes.is_outdated(c));
         if free > 0 {
             let effect = match (host.autofill, is_failing(host)) {
                 (false, _) => "autofill is off, so they are not replaced",
@@ -414,9 +411,8 @@ impl Orchestrator {
                 clusters_are(free, "free ")
             ));
         }
-        let (all, capacity) = (count(&|_| true), usize::try_from(host.capacity).unwrap_or(0));
+        let capacity = usize::try_from(host.capacity).unwrap_or(0);
         if all > capacity {
-            let leased = count(&|c| c.leased);
             problems.push(format!(
                 "host {} has {} but a capacity of {capacity}: free clusters are being deleted; leased ones ({leased}) are deleted when released",
                 host.name,
@@ -427,7 +423,7 @@ impl Orchestrator {
     }
 
     /// The recipes of a fill policy. An entry that the network type no longer accepts has none.
-    fn recipes(&self, fill: &[api::Fill]) -> Recipes {
+    pub(crate) fn recipes(&self, fill: &[api::Fill]) -> Recipes {
         let recipe = |(place, entry): (usize, &api::Fill)| {
             let new = self.new_of_entry(entry, place).ok()?;
             let known = new.network.describe().parameters;
@@ -461,6 +457,17 @@ impl Orchestrator {
         let (_, superseded) = self.accept_delete(&mut tx, row, &Cause::watchdog(why)).await?;
         self.accepted(tx, superseded.as_slice()).await
     }
+}
+
+/// What a host's fill policy is compared with: its clusters except those that are being deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FillCounts {
+    /// All of them.
+    pub(crate) all: usize,
+    /// The leased ones.
+    pub(crate) leased: usize,
+    /// The free ones that no entry of the policy would create.
+    pub(crate) outdated: usize,
 }
 
 /// The number of clusters of a host that autofill replaces or deletes at a time.
@@ -522,9 +529,14 @@ impl Recipe {
 }
 
 /// The recipe of each entry of a fill policy.
-struct Recipes(Vec<Option<Recipe>>);
+pub(crate) struct Recipes(Vec<Option<Recipe>>);
 
 impl Recipes {
+    /// The recipes of a policy that cannot be read: by them no cluster is outdated.
+    pub(crate) fn unknown() -> Self {
+        Self(vec![None])
+    }
+
     /// The entry that a cluster belongs to.
     fn place(&self, cluster: &ClusterRow) -> Option<usize> {
         self.0
@@ -534,7 +546,7 @@ impl Recipes {
 
     /// Returns `true` if a cluster was created by an entry that is no longer in the policy. Clusters created
     /// on request are never outdated.
-    fn is_outdated(&self, cluster: &ClusterRow) -> bool {
+    pub(crate) fn is_outdated(&self, cluster: &ClusterRow) -> bool {
         cluster.fill_key.is_some() && self.place(cluster).is_none() && self.0.iter().all(Option::is_some)
     }
 }

@@ -39,18 +39,7 @@ enum Assessment {
 impl Orchestrator {
     /// Lists the clusters to probe: unhealthy ones first, then the least recently probed.
     pub async fn clusters_to_assess(&self) -> Result<Vec<Uuid>> {
-        let mut rows = self.store().read().clusters().await?;
-        rows.retain(|row| row.state.0 == ClusterState::Ready);
-        rows.sort_by_key(|row| {
-            (
-                row.health.0 == HealthState::Healthy,
-                self.inner
-                    .runtime_cache
-                    .cluster(row.id, number(row.generation))
-                    .checked_at,
-            )
-        });
-        Ok(rows.into_iter().map(|row| row.id).collect())
+        self.assessment_order().await
     }
 
     /// Records the exit of a node's process, as reported by the platform, and assesses its cluster: at once,
@@ -121,7 +110,7 @@ impl Orchestrator {
         else {
             return Ok(Assessment::Done);
         };
-        let Some(host) = read.host(row.host_id).await? else {
+        let Some(host) = self.fleet().await?.host(row.host_id).map(|host| host.row.clone()) else {
             return Ok(Assessment::Done);
         };
         let unknown = match host.state.0 {

@@ -2,7 +2,7 @@
 
 use crate::{
     account::Authentication, agents::Agents, bundle_reads::BundleReads, executor::Executor,
-    idempotency::InFlight, runtime_cache::RuntimeCache, status::StatusCache,
+    fleet::FleetCache, idempotency::InFlight, runtime_cache::RuntimeCache, status::StatusCache,
 };
 use chainpool_agent::Platform;
 use chainpool_api::Timestamp;
@@ -93,6 +93,7 @@ pub(crate) struct Inner {
     pub(crate) bundle_reads: BundleReads,
     pub(crate) leases_per_account: u32,
     pub(crate) status: StatusCache,
+    pub(crate) fleet: FleetCache,
     pub(crate) operation_owners: crate::subscription::OperationOwners,
     pub(crate) started_at: Timestamp,
     pub(crate) stop: CancellationToken,
@@ -128,6 +129,7 @@ impl Orchestrator {
             bundle_reads: BundleReads::default(),
             leases_per_account,
             status: StatusCache::default(),
+            fleet: FleetCache::default(),
             operation_owners: crate::subscription::OperationOwners::default(),
             started_at: Timestamp::now(),
             stop: CancellationToken::new(),

@@ -10,6 +10,10 @@ use std::{
 };
 use uuid::Uuid;
 
+/// The maximum number of cached specs: each has the files of all nodes of its cluster. Up to this number, probes read no
+/// spec from the database.
+const MAX_SPECS: usize = 512;
+
 /// Reachability of a host, as far as this process knows.
 #[derive(Default)]
 struct HostReachability {
@@ -86,6 +90,20 @@ impl RuntimeCache {
                 generation,
                 ..ClusterRuntime::default()
             })
+    }
+
+    /// Reads a part of the last observed state of a cluster in this generation; `None`: nothing is known.
+    pub(crate) fn read<T>(
+        &self,
+        cluster: Uuid,
+        generation: u32,
+        part: impl FnOnce(&ClusterRuntime) -> T,
+    ) -> Option<T> {
+        let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        let runtime = clusters.get(&cluster);
+        runtime
+            .filter(|runtime| runtime.generation == generation)
+            .map(part)
     }
 
     /// Updates the state of a cluster in this generation.
@@ -167,6 +185,11 @@ impl RuntimeCache {
         }
         let specs = &mut specs.known;
         specs.retain(|(id, known), _| *id != cluster || *known >= generation);
+        if specs.len() >= MAX_SPECS
+            && let Some(any) = specs.keys().next().copied()
+        {
+            specs.remove(&any);
+        }
         specs.insert((cluster, generation), spec);
     }
 

@@ -1,18 +1,13 @@
 //! Status of the installation.
 
-use crate::{
-    Caller, Error, Orchestrator, Result,
-    admission::Cause,
-    placement, policy,
-    presenter::{counts, number},
-};
+use crate::{Caller, Error, Orchestrator, Result, admission::Cause, placement, policy, presenter::number};
 use chainpool_agent::{Place, ResourcesInUse};
-use chainpool_api::{self as api, ClusterState, HealthState, OperationFilter, OperationState, Timestamp};
+use chainpool_api::{self as api, ClusterState, HostState, OperationFilter, OperationState, Timestamp};
 use chainpool_health::millis;
-use chainpool_store::{Audit, ClusterRow, HostRow};
+use chainpool_store::{Audit, HostRow};
 use futures::FutureExt;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     panic::AssertUnwindSafe,
     sync::{Mutex, PoisonError, atomic::Ordering},
@@ -55,6 +50,28 @@ pub enum Watched {
     Cluster(Uuid),
 }
 
+/// The status in a few numbers.
+#[derive(Debug, Clone, Default)]
+pub struct StatusBrief {
+    /// The pool.
+    pub pool: api::Counts,
+    /// The number of unreachable hosts.
+    pub unreachable_hosts: usize,
+    /// The number of problems.
+    pub problems: usize,
+}
+
+/// The assessment of all hosts and clusters.
+struct FleetStatus {
+    /// Empty unless requested.
+    hosts: Vec<api::HostStatus>,
+    unreachable_hosts: usize,
+    pool: api::Counts,
+    by_type: BTreeMap<String, api::Counts>,
+    unclaimed: Vec<api::Unclaimed>,
+    problems: Vec<String>,
+}
+
 impl StatusCache {
     fn with<T>(&self, change: impl FnOnce(&mut Findings) -> T) -> T {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
@@ -62,6 +79,14 @@ impl StatusCache {
 
     pub(crate) fn unclaimed_put(&self, host: Uuid, unclaimed: Vec<api::Unclaimed>) {
         self.with(|found| found.unclaimed.insert(host, unclaimed));
+    }
+
+    /// Lists the unclaimed objects of these hosts, by host.
+    fn unclaimed_of(&self, is_known: impl Fn(Uuid) -> bool) -> Vec<api::Unclaimed> {
+        self.with(|found| {
+            let known = found.unclaimed.iter().filter(|(host, _)| is_known(**host));
+            known.flat_map(|(_, unclaimed)| unclaimed).cloned().collect()
+        })
     }
 
     pub(crate) fn unclaimed(&self, host: Uuid) -> Vec<api::Unclaimed> {
@@ -104,6 +129,17 @@ impl StatusCache {
         self.with(|found| found.crashed.iter().map(|(part, at)| (*part, *at)).collect())
     }
 
+    /// Lists the hosts whose last autofill crashed.
+    pub(crate) fn crashed_fills(&self) -> BTreeSet<Uuid> {
+        self.with(|found| {
+            let fills = found.crashed.keys().filter_map(|part| match part {
+                Watched::Fill(host) => Some(*host),
+                _ => None,
+            });
+            fills.collect()
+        })
+    }
+
     /// Records why the last autofill of a host failed; `None` if it succeeded. Logs a changed reason.
     pub(crate) fn fill_put(&self, host: Uuid, why: Option<String>) {
         let before = self.with(|found| match why.clone() {
@@ -128,19 +164,8 @@ impl Orchestrator {
         if policy::operates(caller) {
             return self.status(caller).await;
         }
-        let fresh_since = self.store().fresh_since(Timestamp::now());
-        let read = self.store().read();
-        let (hosts, clusters) = (read.hosts().await?, read.clusters().await?);
-        let mut running = Vec::new();
-        for cluster in self
-            .cluster_list(caller, &api::ClusterFilter::default())
-            .await?
-            .items
-        {
-            if let Some(operation) = cluster.operation_id {
-                running.push(self.operation_show(caller, operation).await?);
-            }
-        }
+        let running = self.running_on_own(caller).await?;
+        let FleetStatus { pool, by_type, .. } = self.fleet_status(Timestamp::now(), false).await?;
         Ok(api::Status {
             ok: true,
             problems: Vec::new(),
@@ -148,8 +173,8 @@ impl Orchestrator {
             instance: String::new(),
             paused: self.is_paused(),
             started_at: self.inner.started_at,
-            pool: pool(&hosts, &clusters, fresh_since),
-            by_type: by_type(&hosts, &clusters, fresh_since),
+            pool,
+            by_type,
             hosts: Vec::new(),
             database: api::DatabaseStatus {
                 ok: true,
@@ -168,83 +193,36 @@ impl Orchestrator {
         })
     }
 
+    /// Lists the operations in progress on the clusters that the caller may use.
+    async fn running_on_own(&self, caller: &Caller) -> Result<Vec<api::Operation>> {
+        let clusters = self.cluster_list(caller, &api::ClusterFilter::default()).await?;
+        let running = clusters.items.iter().filter_map(|cluster| cluster.operation_id);
+        let read = self.store().read();
+        let leases = read
+            .leases_of(clusters.items.iter().map(|cluster| cluster.id))
+            .await?;
+        let mut rows = read.operations_by_id(running).await?;
+        rows.retain(|row| {
+            let lease = row.cluster_id.and_then(|cluster| leases.get(&cluster));
+            policy::may_read_operation(caller, row, lease)
+        });
+        // In the order of the clusters, newest first.
+        rows.sort_by_key(|row| std::cmp::Reverse(row.cluster_id));
+        self.present_operations_with_steps(rows).await
+    }
+
     /// Returns the status of the installation.
     pub async fn status(&self, caller: &Caller) -> Result<api::Status> {
         policy::must_operate(caller)?;
-        let now = Timestamp::now();
-        let fresh_since = self.store().fresh_since(now);
-        let read = self.store().read();
-        let (hosts, clusters) = (read.hosts().await?, read.clusters().await?);
-        let paused = self.is_paused();
-        let mut problems = Vec::new();
-        if paused {
-            problems.push(
-                "paused after a restore: check the unclaimed objects, then run chainpool resume".to_owned(),
-            );
-        }
-        let mut host_views = Vec::new();
-        for host in &hosts {
-            let mut own = Self::host_problems(host, now);
-            own.extend(self.inner.status.with(|found| {
-                found
-                    .fill
-                    .get(&host.id)
-                    .map(|why| format!("host {} cannot be filled: {why}", host.name))
-            }));
-            let of_host: Vec<ClusterRow> = clusters
-                .iter()
-                .filter(|c| c.host_id == host.id)
-                .cloned()
-                .collect();
-            own.extend(self.fill_problems(host, &of_host));
-            problems.extend(own.iter().cloned());
-            let mut counts = counts(clusters.iter().filter(|c| c.host_id == host.id), fresh_since);
-            counts.capacity = number(host.capacity);
-            let checked_at = host.info.as_ref().map(|i| i.0.checked_at);
-            host_views.push(api::HostStatus {
-                name: host.name.clone(),
-                state: host.state.0,
-                problems: own,
-                counts,
-                checked_at,
-            });
-        }
-        let is_future = |until: Option<chainpool_store::Moment>| until.is_some_and(|until| until.0 > now);
-        let in_maintenance: Vec<Uuid> = hosts
-            .iter()
-            .filter(|h| is_future(h.maintenance_until))
-            .map(|h| h.id)
-            .collect();
-        let monitored = clusters
-            .iter()
-            .filter(|c| !is_future(c.maintenance_until) && !in_maintenance.contains(&c.host_id));
-        problems.extend(monitored.filter_map(cluster_problem));
-        let known: Vec<Uuid> = hosts.iter().map(|h| h.id).collect();
-        let unclaimed: Vec<_> = known
-            .iter()
-            .flat_map(|id| self.inner.status.unclaimed(*id))
-            .collect();
-        problems.extend(unclaimed.iter().map(|u| {
-            format!(
-                "host {}: {} objects of cluster {} are unclaimed; remove them with chainpool host adopt",
-                u.host,
-                u.objects.len(),
-                u.cluster_id
-            )
-        }));
-        problems.extend(crashes(&self.inner.status.crashed(), &hosts, &clusters));
-        let database = self.database_status();
-        if !database.ok {
-            problems.push(format!("database: {}", database.message));
-        }
-        let watchdog = self.watchdog_status();
-        let late = now.millis_since(watchdog.last_pass_at.unwrap_or(self.inner.started_at));
-        if late > millis(self.inner.policy.assessment.full_pass_late) {
-            problems.push(format!(
-                "the watchdog has not completed a full pass for {} s",
-                late / 1000
-            ));
-        }
+        let FleetStatus {
+            hosts,
+            pool,
+            by_type,
+            unclaimed,
+            problems,
+            unreachable_hosts: _,
+        } = self.fleet_status(Timestamp::now(), true).await?;
+        let (database, watchdog) = (self.database_status(), self.watchdog_status());
         let running = OperationFilter {
             state: Some(OperationState::Running),
             limit: Some(50),
@@ -255,16 +233,115 @@ impl Orchestrator {
             problems,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             instance: self.instance(),
-            paused,
+            paused: self.is_paused(),
             started_at: self.inner.started_at,
-            pool: pool(&hosts, &clusters, fresh_since),
-            by_type: by_type(&hosts, &clusters, fresh_since),
-            hosts: host_views,
+            pool,
+            by_type,
+            hosts,
             database,
             watchdog,
             unclaimed,
             running: self.operation_list(caller, &running).await?.items,
         })
+    }
+
+    /// Returns the status in a few numbers, without reading all rows.
+    pub async fn status_brief(&self, caller: &Caller) -> Result<StatusBrief> {
+        policy::must_operate(caller)?;
+        let status = self.fleet_status(Timestamp::now(), false).await?;
+        Ok(StatusBrief {
+            pool: status.pool,
+            unreachable_hosts: status.unreachable_hosts,
+            problems: status.problems.len(),
+        })
+    }
+
+    /// Assesses all hosts and clusters, and what else may be wrong.
+    async fn fleet_status(&self, now: Timestamp, with_hosts: bool) -> Result<FleetStatus> {
+        let fresh_since = self.store().fresh_since(now);
+        let mut problems = Vec::new();
+        if self.is_paused() {
+            problems.push(
+                "paused after a restore: check the unclaimed objects, then run chainpool resume".to_owned(),
+            );
+        }
+        let unfilled = self.inner.status.with(|found| found.fill.clone());
+        let crashed = self.inner.status.crashed();
+        let fleet = self.fleet().await?;
+        let is_future = |until: Option<Timestamp>| until.is_some_and(|until| until > now);
+        let mut host_views = Vec::new();
+        let mut cluster_problems = BTreeMap::new();
+        let (mut capacity, mut unreachable_hosts) = (0_u32, 0);
+        for summary in fleet.hosts() {
+            let host = &summary.row;
+            capacity = capacity.saturating_add(number(host.capacity));
+            unreachable_hosts += usize::from(host.state.0 == HostState::Unreachable);
+            let mut own = Self::host_problems(host, now);
+            let unfilled = unfilled.get(&host.id);
+            own.extend(unfilled.map(|why| format!("host {} cannot be filled: {why}", host.name)));
+            own.extend(Self::fill_problems(host, summary.fill_counts()));
+            problems.extend(own.iter().cloned());
+            if !is_future(host.maintenance_until.map(|until| until.0)) {
+                let monitored = summary.clusters().filter(|c| !is_future(c.maintenance_until));
+                cluster_problems
+                    .extend(monitored.filter_map(|c| Some((c.id, c.problem.as_deref()?.to_owned()))));
+            }
+            if with_hosts {
+                let mut counts = summary.counts(fresh_since);
+                counts.capacity = number(host.capacity);
+                host_views.push(api::HostStatus {
+                    name: host.name.clone(),
+                    state: host.state.0,
+                    problems: own,
+                    counts,
+                    checked_at: host.info.as_ref().map(|i| i.0.checked_at),
+                });
+            }
+        }
+        problems.extend(cluster_problems.into_values());
+        let unclaimed = self.inner.status.unclaimed_of(|host| fleet.host(host).is_some());
+        problems.extend(unclaimed.iter().map(|u| {
+            format!(
+                "host {}: {} objects of cluster {} are unclaimed; remove them with chainpool host adopt",
+                u.host,
+                u.objects.len(),
+                u.cluster_id
+            )
+        }));
+        let host_name = |id: Uuid| fleet.host(id).map(|host| host.row.name.as_str());
+        problems.extend(crashes(&crashed, host_name, |id| fleet.cluster_name(id)));
+        problems.extend(self.own_problems(now));
+        let mut by_type = fleet.counts_by_type(fresh_since);
+        add_capacities(&mut by_type, fleet.hosts().map(|host| &host.row));
+        Ok(FleetStatus {
+            hosts: host_views,
+            unreachable_hosts,
+            pool: api::Counts {
+                capacity,
+                ..fleet.counts(fresh_since)
+            },
+            by_type,
+            unclaimed,
+            problems,
+        })
+    }
+
+    /// Lists the problems of the database and of the watchdog.
+    fn own_problems(&self, now: Timestamp) -> Vec<String> {
+        let mut problems = Vec::new();
+        let database = self.database_status();
+        if !database.ok {
+            problems.push(format!("database: {}", database.message));
+        }
+        let last_pass_at = self.watchdog_status().last_pass_at;
+        let late = now.millis_since(last_pass_at.unwrap_or(self.inner.started_at));
+        if late > millis(self.inner.policy.assessment.full_pass_late) {
+            problems.push(format!(
+                "the watchdog has not completed a full pass for {} s",
+                late / 1000
+            ));
+        }
+        problems
     }
 
     fn database_status(&self) -> api::DatabaseStatus {
@@ -469,18 +546,6 @@ impl Orchestrator {
     }
 }
 
-/// The pool in numbers.
-fn pool(hosts: &[HostRow], clusters: &[ClusterRow], fresh_since: Timestamp) -> api::Counts {
-    let capacity = hosts
-        .iter()
-        .map(|host| number(host.capacity))
-        .fold(0, u32::saturating_add);
-    api::Counts {
-        capacity,
-        ..counts(clusters.iter(), fresh_since)
-    }
-}
-
 /// The free disk space below which the database is at risk.
 const DISK_FLOOR: u64 = 100 * 1024 * 1024;
 
@@ -499,52 +564,28 @@ fn reason(error: &(dyn std::error::Error + 'static)) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// The pool by network type; the capacity of a type is its share of each host's capacity.
-fn by_type(
-    hosts: &[HostRow],
-    clusters: &[ClusterRow],
-    fresh_since: Timestamp,
-) -> BTreeMap<String, api::Counts> {
-    let mut types: BTreeMap<String, Vec<&ClusterRow>> = BTreeMap::new();
-    for cluster in clusters {
-        types
-            .entry(cluster.network_type.clone())
-            .or_default()
-            .push(cluster);
-    }
-    let mut capacity: BTreeMap<String, u32> = BTreeMap::new();
+/// Adds the capacity of each network type: its share of each host's capacity.
+fn add_capacities<'a>(by_type: &mut BTreeMap<String, api::Counts>, hosts: impl Iterator<Item = &'a HostRow>) {
     for host in hosts {
         let fill = &host.settings.0.fill;
         let shares = placement::shares(fill);
         for entry in fill.iter().filter(|f| f.share > 0) {
-            types.entry(entry.network_type.clone()).or_default();
             let due = u64::from(number(host.capacity)) * u64::from(entry.share) / shares;
-            let of_type = capacity.entry(entry.network_type.clone()).or_default();
-            *of_type = of_type.saturating_add(u32::try_from(due).unwrap_or(u32::MAX));
+            let capacity = match by_type.get_mut(&entry.network_type) {
+                Some(counts) => &mut counts.capacity,
+                None => &mut by_type.entry(entry.network_type.clone()).or_default().capacity,
+            };
+            *capacity = capacity.saturating_add(u32::try_from(due).unwrap_or(u32::MAX));
         }
     }
-    let counted = |(name, of): (String, Vec<&ClusterRow>)| {
-        let capacity = capacity.get(&name).copied().unwrap_or(0);
-        (
-            name,
-            api::Counts {
-                capacity,
-                ..counts(of.into_iter(), fresh_since)
-            },
-        )
-    };
-    types.into_iter().map(counted).collect()
 }
 
 /// Describes crashed parts, except those of deleted hosts and clusters.
-fn crashes(crashed: &[(Watched, Timestamp)], hosts: &[HostRow], clusters: &[ClusterRow]) -> Vec<String> {
-    let host = |id: Uuid| hosts.iter().find(|host| host.id == id).map(|host| &host.name);
-    let cluster = |id: Uuid| {
-        clusters
-            .iter()
-            .find(|cluster| cluster.id == id)
-            .map(|cluster| &cluster.name)
-    };
+fn crashes<'a>(
+    crashed: &[(Watched, Timestamp)],
+    host: impl Fn(Uuid) -> Option<&'a str>,
+    cluster: impl Fn(Uuid) -> Option<&'a str>,
+) -> Vec<String> {
     let part = |part: Watched| {
         Some(match part {
             Watched::Job(name) => format!("the job {name} of the watchdog"),
@@ -563,21 +604,6 @@ fn crashes(crashed: &[(Watched, Timestamp)], hosts: &[HostRow], clusters: &[Clus
     crashed.iter().filter_map(shown).collect()
 }
 
-fn cluster_problem(row: &ClusterRow) -> Option<String> {
-    let bad = matches!(
-        row.health.0,
-        HealthState::Degraded | HealthState::Broken | HealthState::Unknown
-    );
-    match row.state.0 {
-        ClusterState::Failed => Some(format!("cluster {} failed: {}", row.name, row.health_reason)),
-        ClusterState::Ready if bad => Some(format!(
-            "cluster {} is {}: {}",
-            row.name, row.health.0, row.health_reason
-        )),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -593,11 +619,8 @@ mod tests {
         let orchestrator = Orchestrator::start(config).await.unwrap();
         let host = row();
         let shown = || {
-            crashes(
-                &orchestrator.inner.status.crashed(),
-                std::slice::from_ref(&host),
-                &[],
-            )
+            let name = |id| (id == host.id).then_some(host.name.as_str());
+            crashes(&orchestrator.inner.status.crashed(), name, |_| None)
         };
         let parts = [
             Watched::Job("autofill"),
@@ -639,9 +662,13 @@ mod tests {
         };
         host.settings.0.fill = vec![entry(u32::MAX), entry(1)];
         host.capacity = 10_000;
-        let capacity = by_type(&[host.clone()], &[], Timestamp::now())["cometbft"].capacity;
+        let mut by_type = BTreeMap::new();
+        add_capacities(&mut by_type, std::iter::once(&host));
+        let capacity = by_type["cometbft"].capacity;
         assert!((9_999..=10_000).contains(&capacity), "{capacity}");
         host.settings.0.fill = vec![entry(0)];
-        assert!(by_type(&[host], &[], Timestamp::now()).is_empty());
+        by_type.clear();
+        add_capacities(&mut by_type, std::iter::once(&host));
+        assert!(by_type.is_empty());
     }
 }

@@ -126,9 +126,9 @@ impl Orchestrator {
         let observed = self
             .inner
             .runtime_cache
-            .cluster(cluster.id, number(cluster.generation))
-            .height;
+            .read(cluster.id, number(cluster.generation), |runtime| runtime.height);
         observed
+            .flatten()
             .and_then(|(height, _)| i64::try_from(height).ok())
             .max(cluster.height)
     }

@@ -17,14 +17,7 @@ use uuid::Uuid;
 impl Orchestrator {
     /// Lists the hosts to watch.
     pub async fn hosts_to_watch(&self) -> Result<Vec<Uuid>> {
-        Ok(self
-            .store()
-            .read()
-            .hosts()
-            .await?
-            .into_iter()
-            .map(|h| h.id)
-            .collect())
+        Ok(self.fleet().await?.hosts().map(|host| host.row.id).collect())
     }
 
     /// Opens the platform's event stream of a host; `None` if the host does not exist.
@@ -165,6 +158,7 @@ impl Orchestrator {
                 .objects
                 .push(object);
         }
+        let mut known = BTreeMap::new();
         for cluster in read.clusters_of(row.id).await? {
             let listed = by_cluster.get(&cluster.id).cloned().unwrap_or_default();
             self.inner
@@ -172,13 +166,18 @@ impl Orchestrator {
                 .update(cluster.id, number(cluster.generation), |runtime| {
                     runtime.observed = Some(listed);
                 });
+            known.insert(cluster.id, cluster);
         }
         let mut unclaimed = Vec::new();
         let paused = self.is_paused();
         for (id, listed) in by_cluster {
             let newest = listed.objects.iter().map(|o| o.generation).max().unwrap_or(0);
             let oldest = listed.objects.iter().map(|o| o.generation).min().unwrap_or(0);
-            match read.cluster(id).await? {
+            let cluster = match known.remove(&id) {
+                Some(cluster) => Some(cluster),
+                None => read.cluster(id).await?,
+            };
+            match cluster {
                 Some(cluster) if newest > number(cluster.generation) || cluster.host_id != row.id => {
                     unclaimed.push(unclaimed_objects(row, id, &listed));
                 }
@@ -232,7 +231,7 @@ impl Orchestrator {
         let leased = self
             .store()
             .read()
-            .clusters()
+            .clusters_leased(ids.iter().copied())
             .await?
             .into_iter()
             .filter(|row| row.leased && known.contains(&row.id));
@@ -276,7 +275,13 @@ impl Orchestrator {
                 ));
             }
         }
-        for entry in &row.settings.0.fill {
+        for entry in row
+            .settings
+            .0
+            .fill
+            .iter()
+            .filter(|_| !row.fill_state.0.is_empty())
+        {
             let pause = row.fill_state.0.get(&crate::fill::fill_key(entry));
             let Some(pause) = pause.filter(|pause| pause.failures >= crate::fill::FAILURES_TO_PAUSE) else {
                 continue;

@@ -12,6 +12,7 @@ pub use request::{ApplyOutcome, ApplyRequest, LeaseNames};
 
 use crate::{
     EnumColumn, Error, Json, LeaseRow, Moment, OperationRow, Result,
+    changes::ChangeLog,
     datastore::{OFFERED, fresh_since},
     entity::{audit, idempotency, lease, operation},
     write::{WriteTransaction, Writer},
@@ -25,23 +26,22 @@ use uuid::Uuid;
 /// The largest number of applies in one transaction.
 const BATCH: usize = 256;
 
+/// Those who are told of a commit: listeners for events, and the log of changes.
+type Listeners = (broadcast::Sender<Event>, ChangeLog);
+
 type Reply = oneshot::Sender<Result<Option<ApplyOutcome>>>;
 
 /// The task that grants all leases.
 pub(crate) struct Grants(mpsc::Sender<(ApplyRequest, Reply)>);
 
 impl Grants {
-    pub(crate) fn start(
-        writer: Writer,
-        events: broadcast::Sender<Event>,
-        evidence_max_age: Duration,
-    ) -> Self {
+    pub(crate) fn start(writer: Writer, listeners: Listeners, evidence_max_age: Duration) -> Self {
         let (sender, mut receiver) = mpsc::channel::<(ApplyRequest, Reply)>(4 * BATCH);
         tokio::spawn(async move {
             let mut batch = Vec::with_capacity(BATCH);
             while receiver.recv_many(&mut batch, BATCH).await > 0 {
                 let (requests, replies): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
-                for (outcome, reply) in grant_or_split(&writer, &events, evidence_max_age, &requests)
+                for (outcome, reply) in grant_or_split(&writer, &listeners, evidence_max_age, &requests)
                     .await
                     .into_iter()
                     .zip(replies)
@@ -66,11 +66,11 @@ impl Grants {
 /// Grants a batch. If that fails, grants each apply alone, so that one bad request does not fail the others.
 async fn grant_or_split(
     writer: &Writer,
-    events: &broadcast::Sender<Event>,
+    listeners: &Listeners,
     evidence_max_age: Duration,
     requests: &[ApplyRequest],
 ) -> Vec<Result<Option<ApplyOutcome>>> {
-    match grant(writer, events, evidence_max_age, requests).await {
+    match grant(writer, listeners, evidence_max_age, requests).await {
         Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
         Err(error) if requests.len() == 1 => vec![Err(error)],
         // No apply caused this, and none would succeed alone.
@@ -80,7 +80,7 @@ async fn grant_or_split(
             let mut outcomes = Vec::with_capacity(requests.len());
             for request in requests {
                 outcomes.push(
-                    grant(writer, events, evidence_max_age, std::slice::from_ref(request))
+                    grant(writer, listeners, evidence_max_age, std::slice::from_ref(request))
                         .await
                         .map(|mut one| one.pop().flatten()),
                 );
@@ -92,7 +92,7 @@ async fn grant_or_split(
 
 async fn grant(
     writer: &Writer,
-    events: &broadcast::Sender<Event>,
+    (events, changes): &Listeners,
     evidence_max_age: Duration,
     requests: &[ApplyRequest],
 ) -> Result<Vec<Option<ApplyOutcome>>> {
@@ -154,6 +154,7 @@ async fn grant(
 
     for lease in created.values() {
         for (noun, id) in [(Noun::Lease, lease.id), (Noun::Cluster, lease.cluster_id)] {
+            changes.note(noun, id);
             // Having no listeners is no error: events are only hints, the rows are authoritative.
             drop(events.send(Event { noun, id }));
         }

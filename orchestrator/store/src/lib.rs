@@ -4,6 +4,7 @@
 //! listeners are notified of its changes after the commit. The hot path, apply, has its own writer.
 
 mod apply;
+mod changes;
 mod clock;
 mod datastore;
 mod entity;
@@ -19,10 +20,11 @@ mod value;
 mod write;
 
 pub use apply::{ApplyOutcome, ApplyRequest, LeaseNames};
+pub use changes::Changes;
 pub use clock::Clock;
 pub use datastore::{
     Audit, ClusterQuery, HostSecrets, Labels, LeaseQuery, NewOperation, OfferFilter, OperationQuery,
-    StoredSpec,
+    Progress, StoredSpec,
 };
 pub use entity::{
     account::Model as AccountRow,

@@ -3,6 +3,7 @@
 use crate::{
     Clock, Error, Key, Result,
     apply::{ApplyOutcome, ApplyRequest, Grants},
+    changes::{ChangeLog, Changes},
     datastore::{OfferFilter, fresh_since},
     file::remove,
     migration::Migrator,
@@ -50,6 +51,7 @@ struct Inner {
     epoch: i64,
     clock: Clock,
     events: broadcast::Sender<Event>,
+    changes: ChangeLog,
     hook: Option<CommitHook>,
     apply: Grants,
     evidence_max_age: Duration,
@@ -71,6 +73,7 @@ pub type Reader = Conn<DatabaseConnection>;
 pub struct Tx {
     conn: Conn<WriteTransaction>,
     changed: BTreeSet<(Noun, Uuid)>,
+    checked: Vec<(Vec<Uuid>, Timestamp)>,
     store: Store,
 }
 
@@ -123,7 +126,12 @@ impl Store {
         #[cfg(any(test, feature = "testing"))]
         let read = crate::testing::counted(read, folder);
         let (events, _) = broadcast::channel(4096);
-        let apply = Grants::start(writer.clone(), events.clone(), policy.evidence_max_age);
+        let changes = ChangeLog::default();
+        let apply = Grants::start(
+            writer.clone(),
+            (events.clone(), changes.clone()),
+            policy.evidence_max_age,
+        );
         let inner = Inner {
             folder: folder.to_owned(),
             options,
@@ -134,6 +142,7 @@ impl Store {
             epoch,
             clock: Clock::default(),
             events,
+            changes,
             hook,
             apply,
             evidence_max_age: policy.evidence_max_age,
@@ -155,6 +164,7 @@ impl Store {
         Ok(Tx {
             conn: Conn(transaction),
             changed: BTreeSet::new(),
+            checked: Vec::new(),
             store: self.clone(),
         })
     }
@@ -162,6 +172,17 @@ impl Store {
     /// Subscribes to changes.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.inner.events.subscribe()
+    }
+
+    /// Takes the committed changes of hosts and clusters since the previous call, for the one reader that keeps a
+    /// summary of them. None is lost: it includes every commit that any caller was told of.
+    pub fn take_changes(&self) -> Changes {
+        self.inner.changes.take()
+    }
+
+    /// Puts back changes that the reader could not take into account.
+    pub fn put_changes_back(&self, changes: Changes) {
+        self.inner.changes.put_back(changes);
     }
 
     /// This installation's identity.
@@ -295,14 +316,28 @@ impl Tx {
         self.changed.insert((noun, id));
     }
 
+    /// Records a new time of the evidence of clusters, which notifies no listener.
+    pub(crate) fn checked(&mut self, clusters: Vec<Uuid>, at: Timestamp) {
+        self.checked.push((clusters, at));
+    }
+
     /// Commits the transaction. `point` names the place in the journal.
     pub async fn commit(self, point: &'static str) -> Result<()> {
-        let Self { conn, changed, store } = self;
+        let Self {
+            conn,
+            changed,
+            checked,
+            store,
+        } = self;
         if let Some(hook) = &store.inner.hook {
             hook(point, false);
         }
         conn.0.commit().await?;
+        for (clusters, at) in checked {
+            store.inner.changes.note_checked(clusters, at);
+        }
         for (noun, id) in changed {
+            store.inner.changes.note(noun, id);
             // Having no listeners is no error: events are only hints, the rows are authoritative.
             drop(store.inner.events.send(Event { noun, id }));
         }

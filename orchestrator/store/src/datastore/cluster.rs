@@ -2,7 +2,7 @@
 
 use crate::{
     ClusterRow, Conn, PortRow, Result, Tx,
-    datastore::{OfferFilter, containing, page_size},
+    datastore::{OfferFilter, among, containing, page_size},
     entity::{cluster, lease, port},
 };
 use chainpool_api::{ClusterState, HealthState, LeaseState, Noun, Timestamp};
@@ -220,9 +220,10 @@ impl Tx {
     pub async fn clusters_checked(&mut self, ids: &[Uuid], at: Timestamp) -> Result<()> {
         cluster::Entity::update_many()
             .col_expr(cluster::Column::CheckedAt, Expr::value(at.0))
-            .filter(cluster::Column::Id.is_in(ids.iter().copied()))
+            .filter(among("id", ids.iter().copied()))
             .exec(&self.0)
             .await?;
+        self.checked(ids.to_vec(), at);
         Ok(())
     }
 }

@@ -37,6 +37,10 @@ impl MigratorTrait for Migrator {
                 name: "m0007_column_names",
                 sql: include_str!("m0007_column_names.sql"),
             }),
+            Box::new(Script {
+                name: "m0009_lists",
+                sql: include_str!("m0009_lists.sql"),
+            }),
         ]
     }
 }
