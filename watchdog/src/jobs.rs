@@ -11,7 +11,7 @@ use std::{
 };
 use tokio::{
     sync::Mutex,
-    time::{MissedTickBehavior, interval_at},
+    time::{MissedTickBehavior, interval_at, sleep_until},
 };
 use tokio_cron_scheduler::{Job, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
@@ -173,13 +173,15 @@ fn probe_budget(interval: Duration) -> usize {
 
 /// Probes every due ledger, within the budget.
 async fn probe_pass(orchestrator: Orchestrator) -> Result<()> {
-    let started = Instant::now();
+    let (started, begin) = (Instant::now(), tokio::time::Instant::now());
     let interval = orchestrator.health_policy().assessment.probe_interval;
-    let budget = probe_budget(interval);
-    let due = orchestrator.clusters_to_assess().await?;
-    let probes = stream::iter(due.into_iter().take(budget)).map(|cluster| {
+    let mut due = orchestrator.clusters_to_assess().await?;
+    due.truncate(probe_budget(interval));
+    let pause = pause_between(interval, due.len(), PROBES_AT_ONCE);
+    let probes = stream::iter((0..).zip(due)).map(|(place, cluster)| {
         let orchestrator = orchestrator.clone();
         async move {
+            sleep_until(begin + pause.saturating_mul(place)).await;
             (
                 cluster,
                 orchestrator
@@ -201,12 +203,24 @@ async fn probe_pass(orchestrator: Orchestrator) -> Result<()> {
     Ok(())
 }
 
+/// The pause between the starts of two assessments in a pass: many are spread over half of the interval of the pass, so
+/// that they do not delay requests. A few are started at once.
+fn pause_between(interval: Duration, assessments: usize, at_once: usize) -> Duration {
+    match u32::try_from(assessments) {
+        Ok(count) if assessments > at_once => interval / 2 / count,
+        _ => Duration::ZERO,
+    }
+}
+
 /// Assesses every host: reachability, resources, and all our objects there.
 async fn full_pass(orchestrator: Orchestrator) -> Result<()> {
-    let started = Instant::now();
-    let hosts = stream::iter(orchestrator.hosts_to_watch().await?);
-    hosts
-        .for_each_concurrent(HOSTS_AT_ONCE, async |host| {
+    let (started, begin) = (Instant::now(), tokio::time::Instant::now());
+    let hosts = orchestrator.hosts_to_watch().await?;
+    let interval = orchestrator.health_policy().assessment.full_pass_interval;
+    let pause = pause_between(interval, hosts.len(), HOSTS_AT_ONCE);
+    stream::iter((0..).zip(hosts))
+        .for_each_concurrent(HOSTS_AT_ONCE, async |(place, host)| {
+            sleep_until(begin + pause.saturating_mul(place)).await;
             if let Some(Err(error)) = orchestrator
                 .isolated(Watched::Host(host), orchestrator.host_assess(host))
                 .await
@@ -300,6 +314,13 @@ mod tests {
     fn a_pass_probes_at_most_200_ledgers_a_second() {
         let budget = |millis| probe_budget(Duration::from_millis(millis));
         assert_eq!([budget(2_000), budget(500), budget(1)], [400, 100, 1]);
+    }
+
+    #[test]
+    fn many_assessments_are_spread_over_half_of_the_interval_of_their_pass() {
+        let pause = |hosts| pause_between(Duration::from_secs(30), hosts, 32);
+        assert_eq!([pause(0), pause(1), pause(32)], [Duration::ZERO; 3]);
+        assert_eq!(pause(1000), Duration::from_millis(15));
     }
 
     /// Runs the repeated jobs with these intervals of probe pass and full pass until this verb was called on the
