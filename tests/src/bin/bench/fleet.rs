@@ -48,7 +48,7 @@ const TIME_FOR_PATH: Duration = Duration::from_secs(4);
 /// Clusters whose node exits.
 const EXITS: usize = 5;
 /// Deadline until an exit is seen.
-const SEEN_LIMIT: Duration = Duration::from_secs(60);
+const SEEN_LIMIT: Duration = Duration::from_mins(1);
 
 /// Measures the pool.
 pub(crate) async fn measure() -> Result<Vec<Row>> {
@@ -131,6 +131,11 @@ async fn at_rest(fleet: &Fleet) -> Result<Vec<Row>> {
         Row::new("fleet: resident memory", resident, "MB")
             .bar(Bar::AtMost(150.0))
             .note(note),
+        Row::new(
+            "fleet: resident memory without the platform in memory",
+            resident - fleet.platform_mb,
+            "MB",
+        ),
         Row::new("fleet: processors in use at rest", share, "")
             .bar(Bar::AtMost(0.25))
             .note(pass),
@@ -219,11 +224,11 @@ const REST_PREFIX: &str = "/api/v1";
 /// REST lists without ids.
 const LISTS: [&str; 14] = [
     "/hosts",
-    "/hosts?search=99",
+    "/hosts?search=h0",
     "/clusters",
     "/clusters?health=broken",
     "/clusters?offered=true",
-    "/clusters?search=c099",
+    "/clusters?search=-01",
     "/operations",
     "/operations?state=running",
     "/leases",
@@ -244,12 +249,12 @@ const PAGES: [&str; 14] = [
     "/clusters/new",
     "/leases",
     "/operations",
-    "/search?q=c099",
+    "/search?q=-01",
     "/network-types",
     "/account",
     "/admin",
     "/sign-out",
-    "/hosts?search=99",
+    "/hosts?search=h0",
 ];
 
 /// A served pool.
@@ -370,15 +375,19 @@ impl Fleet {
         Ok(samples)
     }
 
-    /// Counts the queries of each path, the second time that it is requested. Nothing else may run.
+    /// Counts the queries of each path: the fewest of three requests, because one may also check the token again.
+    /// Nothing else may run.
     async fn queries_of_each(&mut self) -> Result<Queries> {
         let mut counts = Vec::new();
         for path in self.paths().await? {
-            self.get(&path).await?;
-            let before: u64 = self.command(QUERIES).await?.parse()?;
-            self.get(&path).await?;
-            let after: u64 = self.command(QUERIES).await?.parse()?;
-            counts.push((shown(&path), after - before));
+            let mut fewest = u64::MAX;
+            for _ in 0..3 {
+                let before: u64 = self.command(QUERIES).await?.parse()?;
+                self.get(&path).await?;
+                let after: u64 = self.command(QUERIES).await?.parse()?;
+                fewest = fewest.min(after - before);
+            }
+            counts.push((shown(&path), fewest));
         }
         Ok(counts)
     }

@@ -67,7 +67,7 @@ pub(crate) async fn seed(folder: &Path, size: Size) -> Result<()> {
         let fillup = operation(&mut tx, &row, None, None, now).await?;
         for cluster in 0..size.clusters_per_host {
             let name = format!("c{host:04}-{cluster:02}");
-            let row = free(&row, name, cluster, (&entry, &parameters), now);
+            let row = free(&row, &name, cluster, (&entry, &parameters), now);
             insert(&mut tx, &row, now).await?;
             operation_of(&mut tx, &row, fillup, now).await?;
         }
@@ -93,7 +93,7 @@ pub(crate) async fn seed(folder: &Path, size: Size) -> Result<()> {
 
 fn free(
     host: &HostRow,
-    name: String,
+    name: &str,
     index: usize,
     (entry, parameters): (&Fill, &Value),
     now: Timestamp,
@@ -110,7 +110,7 @@ fn free(
         subnet: Some(format!("10.0.{}.{}/28", index / 16, index % 16 * 16)),
         memory_bytes: 16 << 20,
         fill_key: Some(json!([entry.network_type, entry.preset, entry.parameters]).to_string()),
-        ..testing::free(host, &name, now)
+        ..testing::free(host, name, now)
     }
 }
 
