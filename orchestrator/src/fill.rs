@@ -459,14 +459,14 @@ impl Orchestrator {
     }
 }
 
-/// What a host's fill policy is compared with: its clusters except those that are being deleted.
+/// The clusters of a host in numbers, except those that are being deleted. Its fill policy is compared with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FillCounts {
-    /// All of them.
+    /// All clusters.
     pub(crate) all: usize,
-    /// The leased ones.
+    /// Leased clusters.
     pub(crate) leased: usize,
-    /// The free ones that no entry of the policy would create.
+    /// Free clusters that no entry of the policy would create.
     pub(crate) outdated: usize,
 }
 

@@ -233,7 +233,7 @@ impl HostSummary {
         counts
     }
 
-    /// What its fill policy is compared with.
+    /// Its clusters in numbers, for its fill policy.
     pub(crate) fn fill_counts(&self) -> FillCounts {
         let remaining = || {
             self.clusters

@@ -26,7 +26,7 @@ use uuid::Uuid;
 /// The largest number of applies in one transaction.
 const BATCH: usize = 256;
 
-/// Those who are told of a commit: listeners for events, and the log of changes.
+/// The notifications of a commit: events for listeners, and the log of changes.
 type Listeners = (broadcast::Sender<Event>, ChangeLog);
 
 type Reply = oneshot::Sender<Result<Option<ApplyOutcome>>>;

@@ -27,7 +27,7 @@ pub struct Changes {
 pub(crate) struct ChangeLog(Arc<Mutex<Changes>>);
 
 impl ChangeLog {
-    /// Records a committed change. Call it before anybody is told of the commit.
+    /// Records a committed change. Call it before listeners and the caller are notified.
     pub(crate) fn note(&self, noun: Noun, id: Uuid) {
         match noun {
             Noun::Host => drop(self.all().hosts.insert(id)),

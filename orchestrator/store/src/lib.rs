@@ -12,6 +12,8 @@ mod error;
 mod file;
 mod keys;
 mod migration;
+#[cfg(any(test, feature = "testing"))]
+mod query_count;
 mod restore;
 mod store;
 #[cfg(any(test, feature = "testing"))]

@@ -124,7 +124,7 @@ impl Store {
         let (instance, epoch) = begin_epoch(&writer, &master).await?;
         let read = pool(options.clone(), READERS).await?;
         #[cfg(any(test, feature = "testing"))]
-        let read = crate::testing::counted(read, folder);
+        let read = crate::query_count::counted(read, folder);
         let (events, _) = broadcast::channel(4096);
         let changes = ChangeLog::default();
         let apply = Grants::start(
@@ -175,7 +175,7 @@ impl Store {
     }
 
     /// Takes the committed changes of hosts and clusters since the previous call, for the one reader that keeps a
-    /// summary of them. None is lost: it includes every commit that any caller was told of.
+    /// summary of them. None is lost: they include every commit whose caller has its answer.
     pub fn take_changes(&self) -> Changes {
         self.inner.changes.take()
     }

@@ -1,19 +1,16 @@
 //! Test fixtures: rows, a count of queries and a small disk, for this crate and the crates above it.
 
+pub use crate::query_count::queries;
+
 use crate::{ClusterRow, EnumColumn, HostRow, HostSettings, Json, Store};
 use chainpool_api::{ClusterState, HealthState, HostLog, HostState, Platform, Timestamp};
-use sea_orm::DatabaseConnection;
 use std::{
     collections::{BTreeMap, BTreeSet},
     env,
     io::Write as _,
     net::Ipv4Addr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -113,28 +110,6 @@ pub async fn free_clusters(store: &Store, names: &[&str]) -> Vec<ClusterRow> {
     tx.host_insert(host).await.expect("a host");
     tx.commit("test").await.expect("a commit");
     free
-}
-
-/// The queries of readers, by data folder.
-static QUERIES: Mutex<BTreeMap<PathBuf, Arc<AtomicU64>>> = Mutex::new(BTreeMap::new());
-
-fn count_of(folder: &Path) -> Arc<AtomicU64> {
-    let mut counts = QUERIES.lock().unwrap_or_else(PoisonError::into_inner);
-    Arc::clone(counts.entry(folder.to_owned()).or_default())
-}
-
-/// The number of queries that the readers of a data folder have run in this process.
-pub fn queries(folder: &Path) -> u64 {
-    count_of(folder).load(Ordering::Relaxed)
-}
-
-/// Counts the queries of a reader.
-pub(crate) fn counted(mut reader: DatabaseConnection, folder: &Path) -> DatabaseConnection {
-    let count = count_of(folder);
-    reader.set_metric_callback(move |_| {
-        count.fetch_add(1, Ordering::Relaxed);
-    });
-    reader
 }
 
 /// Runs the named test (the caller) again in a child process with its own mount namespace, where a folder is
