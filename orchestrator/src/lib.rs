@@ -35,6 +35,7 @@ pub use facade::{
     lease::Applied,
     orchestrator::{Config, DEFAULT_LEASES_PER_ACCOUNT, Orchestrator, StartError},
     search::SearchResults,
+    status::StatusBrief,
     subscription::{Change, StreamScope, Subscription},
 };
 pub use policy::Access;

@@ -11,14 +11,18 @@ use std::{
 };
 use tokio::{
     sync::Mutex,
-    time::{MissedTickBehavior, interval_at, timeout},
+    time::{MissedTickBehavior, interval_at, sleep_until, timeout},
 };
 use tokio_cron_scheduler::{Job, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// The maximum number of ledgers probed per second. Beyond it, unhealthy and least recently probed ledgers
 /// come first.
 const PROBES_A_SECOND: usize = 200;
+
+/// The number of assessments in a pass that are started at once. More are spread.
+const AT_ONCE: usize = 32;
 
 type Work = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
@@ -167,17 +171,39 @@ fn probe_budget(interval: Duration) -> usize {
     (millis.saturating_mul(PROBES_A_SECOND) / 1000).max(1)
 }
 
+/// Starts an assessment of each of these hosts or clusters, and waits for all of them. Many are spread over half of the
+/// interval of their pass, so that they do not delay requests. A few are started at once.
+async fn spread<F: Future>(ids: Vec<Uuid>, interval: Duration, assess: impl Fn(Uuid) -> F) {
+    let (begin, pause) = (tokio::time::Instant::now(), pause_between(interval, ids.len()));
+    let assessments = (0..).zip(ids).map(|(place, id)| {
+        let assessment = assess(id);
+        async move {
+            sleep_until(begin + pause.saturating_mul(place)).await;
+            assessment.await
+        }
+    });
+    join_all(assessments).await;
+}
+
+/// The pause between the starts of two assessments in a pass.
+fn pause_between(interval: Duration, assessments: usize) -> Duration {
+    match u32::try_from(assessments) {
+        Ok(count) if assessments > AT_ONCE => interval / 2 / count,
+        _ => Duration::ZERO,
+    }
+}
+
 /// Has every due ledger probed, within the budget. Waits for the probes, but not into the next pass: a host that
 /// hangs delays no other.
 async fn probe_pass(orchestrator: Orchestrator) -> Result<()> {
     let interval = orchestrator.health_policy().assessment.probe_interval;
-    let due = orchestrator.clusters_to_assess().await?;
-    let probes = due
-        .into_iter()
-        .take(probe_budget(interval))
-        .map(|cluster| orchestrator.cluster_assess(cluster, false));
+    let mut due = orchestrator.clusters_to_assess().await?;
+    due.truncate(probe_budget(interval));
+    let probes = spread(due, interval, |cluster| {
+        orchestrator.cluster_assess(cluster, false)
+    });
     // The assessments report their errors themselves.
-    drop(timeout(interval, join_all(probes)).await);
+    drop(timeout(interval, probes).await);
     orchestrator.note_lag(orchestrator.oldest_assessment().saturating_sub(interval));
     Ok(())
 }
@@ -187,8 +213,8 @@ async fn full_pass(orchestrator: Orchestrator) -> Result<()> {
     let started = Instant::now();
     let interval = orchestrator.health_policy().assessment.full_pass_interval;
     let hosts = orchestrator.hosts_to_watch().await?;
-    let assessments = hosts.into_iter().map(|host| orchestrator.host_assess(host));
-    drop(timeout(interval, join_all(assessments)).await);
+    let assessments = spread(hosts, interval, |host| orchestrator.host_assess(host));
+    drop(timeout(interval, assessments).await);
     orchestrator.note_pass(started.elapsed());
     Ok(())
 }
@@ -274,6 +300,13 @@ mod tests {
     fn a_pass_probes_at_most_200_ledgers_a_second() {
         let budget = |millis| probe_budget(Duration::from_millis(millis));
         assert_eq!([budget(2_000), budget(500), budget(1)], [400, 100, 1]);
+    }
+
+    #[test]
+    fn many_assessments_are_spread_over_half_of_the_interval_of_their_pass() {
+        let pause = |hosts| pause_between(Duration::from_secs(30), hosts);
+        assert_eq!([pause(0), pause(1), pause(32)], [Duration::ZERO; 3]);
+        assert_eq!(pause(1000), Duration::from_millis(15));
     }
 
     /// Runs the repeated jobs with these intervals of probe pass and full pass until this verb was called on the

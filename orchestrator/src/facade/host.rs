@@ -198,12 +198,8 @@ impl Orchestrator {
             filter.limit,
             |row| row.id,
         );
-        let mut items = Vec::with_capacity(rows.items.len());
-        for row in rows.items {
-            items.push(self.present_host(row).await?);
-        }
         Ok(api::Page {
-            items,
+            items: self.present_hosts(rows.items).await?,
             next: rows.next,
         })
     }

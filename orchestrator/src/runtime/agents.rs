@@ -3,7 +3,7 @@
 use crate::{Error, Result, runtime::probe::platform_of};
 use chainpool_agent::{Agent, Capabilities, Connection, Platform, PlatformKind};
 use chainpool_api as api;
-use chainpool_store::{HostRow, HostSecrets, Store};
+use chainpool_store::{HostRow, HostSecrets, HostSettings, Store};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -30,7 +30,7 @@ pub(crate) struct Agents {
 }
 
 /// The input of an agent; a different value requires a new agent.
-type Fingerprint = (String, Option<Vec<u8>>, String);
+type Fingerprint = (String, Option<Vec<u8>>, HostSettings);
 
 impl Agents {
     pub(crate) fn new(store: Store, platforms: Vec<Arc<dyn Platform>>) -> Self {
@@ -43,11 +43,9 @@ impl Agents {
 
     /// Returns the agent of a host.
     pub(crate) fn of(&self, host: &HostRow) -> Result<HostAgent> {
-        let settings = serde_json::to_string(&host.settings.0).map_err(Error::internal)?;
-        let fingerprint = (host.address.clone(), host.sealed.clone(), settings);
         let mut agents = self.by_host.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, agent)) = agents.get(&host.id)
-            && *known == fingerprint
+        if let Some(((address, sealed, settings), agent)) = agents.get(&host.id)
+            && (address, sealed, settings) == (&host.address, &host.sealed, &host.settings.0)
         {
             return Ok(agent.clone());
         }
@@ -68,6 +66,7 @@ impl Agents {
             permits,
             networks: Arc::new(Semaphore::new(1)),
         };
+        let fingerprint = (host.address.clone(), host.sealed.clone(), host.settings.0.clone());
         agents.insert(host.id, (fingerprint, agent.clone()));
         Ok(agent)
     }
@@ -84,7 +83,7 @@ impl Agents {
     pub(crate) fn connection(
         &self,
         address: &str,
-        settings: &chainpool_store::HostSettings,
+        settings: &HostSettings,
         secrets: HostSecrets,
     ) -> Connection {
         Connection {

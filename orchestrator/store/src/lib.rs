@@ -11,6 +11,8 @@ mod error;
 mod file;
 mod keys;
 mod migration;
+#[cfg(any(test, feature = "testing"))]
+mod query_count;
 mod restore;
 mod store;
 #[cfg(any(test, feature = "testing"))]
@@ -22,7 +24,7 @@ pub use apply::{ApplyOutcome, ApplyRequest, LeaseNames};
 pub use clock::Clock;
 pub use datastore::{
     Audit, ClusterQuery, HostSecrets, Labels, LeaseQuery, NewOperation, OfferFilter, OperationQuery,
-    SequencedEvent, StoredSpec,
+    Progress, SequencedEvent, StoredSpec,
 };
 pub use entity::{
     account::Model as AccountRow,

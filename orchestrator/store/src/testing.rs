@@ -1,4 +1,6 @@
-//! Test fixtures: rows and a small disk, for this crate and the crates above it.
+//! Test fixtures: rows, a count of queries and a small disk, for this crate and the crates above it.
+
+pub use crate::query_count::queries;
 
 use crate::{ClusterRow, EnumColumn, HostRow, HostSettings, Json, RowVersion, Store};
 use chainpool_api::{ClusterState, HealthState, HostLog, HostState, Platform, Timestamp};

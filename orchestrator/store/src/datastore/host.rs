@@ -2,7 +2,7 @@
 
 use crate::{
     Conn, HostRow, Key, Result, Tx,
-    datastore::{containing, led_by, page_size, save::save},
+    datastore::{containing, page_size, save::save},
     entity::host,
 };
 use chainpool_agent::{RegistryLogin, Secret, Tls};
@@ -107,15 +107,6 @@ impl<C: ConnectionTrait> Conn<C> {
     /// Lists all hosts, oldest first.
     pub async fn hosts(&self) -> Result<Vec<HostRow>> {
         Ok(host::Entity::find()
-            .order_by_asc(host::Column::Id)
-            .all(&self.0)
-            .await?)
-    }
-
-    /// Lists the hosts that an epoch leads, oldest first.
-    pub(crate) async fn hosts_led(&self, epoch: i64) -> Result<Vec<HostRow>> {
-        Ok(host::Entity::find()
-            .filter(host::Column::Id.in_subquery(led_by(epoch)))
             .order_by_asc(host::Column::Id)
             .all(&self.0)
             .await?)
