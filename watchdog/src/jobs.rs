@@ -21,6 +21,9 @@ use tokio_util::sync::CancellationToken;
 const PROBES_A_SECOND: usize = 200;
 /// The number of concurrent probes.
 const PROBES_AT_ONCE: usize = 32;
+/// The number of probes started together when many are spread over a pass: a start of its own for each probe would
+/// cost more processor time.
+const PROBES_TOGETHER: u32 = 16;
 /// The number of hosts assessed concurrently: a slow host does not delay the others of a pass.
 const HOSTS_AT_ONCE: usize = 32;
 
@@ -181,7 +184,7 @@ async fn probe_pass(orchestrator: Orchestrator) -> Result<()> {
     let probes = stream::iter((0..).zip(due)).map(|(place, cluster)| {
         let orchestrator = orchestrator.clone();
         async move {
-            sleep_until(begin + pause.saturating_mul(place)).await;
+            sleep_until(begin + pause.saturating_mul(place - place % PROBES_TOGETHER)).await;
             (
                 cluster,
                 orchestrator
