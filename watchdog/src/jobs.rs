@@ -20,9 +20,11 @@ use uuid::Uuid;
 /// The maximum number of ledgers probed per second. Beyond it, unhealthy and least recently probed ledgers
 /// come first.
 const PROBES_A_SECOND: usize = 200;
-
 /// The number of assessments in a pass that are started at once. More are spread.
 const AT_ONCE: usize = 32;
+/// The number of probes started together when many are spread over a pass: a start of its own for each probe would
+/// cost more processor time.
+const PROBES_TOGETHER: u32 = 16;
 
 type Work = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
@@ -172,13 +174,13 @@ fn probe_budget(interval: Duration) -> usize {
 }
 
 /// Starts an assessment of each of these hosts or clusters, and waits for all of them. Many are spread over half of the
-/// interval of their pass, so that they do not delay requests. A few are started at once.
-async fn spread<F: Future>(ids: Vec<Uuid>, interval: Duration, assess: impl Fn(Uuid) -> F) {
+/// interval of their pass, some together, so that they do not delay requests. A few are started at once.
+async fn spread<F: Future>(ids: Vec<Uuid>, interval: Duration, together: u32, assess: impl Fn(Uuid) -> F) {
     let (begin, pause) = (tokio::time::Instant::now(), pause_between(interval, ids.len()));
     let assessments = (0..).zip(ids).map(|(place, id)| {
         let assessment = assess(id);
         async move {
-            sleep_until(begin + pause.saturating_mul(place)).await;
+            sleep_until(begin + pause.saturating_mul(place - place % together)).await;
             assessment.await
         }
     });
@@ -199,7 +201,7 @@ async fn probe_pass(orchestrator: Orchestrator) -> Result<()> {
     let interval = orchestrator.health_policy().assessment.probe_interval;
     let mut due = orchestrator.clusters_to_assess().await?;
     due.truncate(probe_budget(interval));
-    let probes = spread(due, interval, |cluster| {
+    let probes = spread(due, interval, PROBES_TOGETHER, |cluster| {
         orchestrator.cluster_assess(cluster, false)
     });
     // The assessments report their errors themselves.
@@ -213,7 +215,7 @@ async fn full_pass(orchestrator: Orchestrator) -> Result<()> {
     let started = Instant::now();
     let interval = orchestrator.health_policy().assessment.full_pass_interval;
     let hosts = orchestrator.hosts_to_watch().await?;
-    let assessments = spread(hosts, interval, |host| orchestrator.host_assess(host));
+    let assessments = spread(hosts, interval, 1, |host| orchestrator.host_assess(host));
     drop(timeout(interval, assessments).await);
     orchestrator.note_pass(started.elapsed());
     Ok(())
