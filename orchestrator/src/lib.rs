@@ -6,7 +6,7 @@
 //! - `facade` ([`Orchestrator`]): permission, validation and presentation, by noun;
 //! - `health` (`Health`): evidence, verdicts and repair requests;
 //! - `operations` (`Operations`): admission, plan, execution and completion of changes;
-//! - `placement` (`Placement`): hosts, machines, ports, subnets and fill policies;
+//! - `placement` (`Placement`): hosts, machines, ports, subnets and fill policies; the summary of all of them;
 //! - `runtime` (`Runtime`): connections to hosts, and the last observed state;
 //! - the files beside this one: callers, policy, errors.
 //!

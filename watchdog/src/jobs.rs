@@ -173,26 +173,27 @@ fn probe_budget(interval: Duration) -> usize {
     (millis.saturating_mul(PROBES_A_SECOND) / 1000).max(1)
 }
 
-/// Starts an assessment of each of these hosts or clusters, and waits for all of them. Many are spread over half of the
-/// interval of their pass, some together, so that they do not delay requests. A few are started at once.
+/// Starts an assessment of each of these hosts or clusters, and waits for all of them.
 async fn spread<F: Future>(ids: Vec<Uuid>, interval: Duration, together: u32, assess: impl Fn(Uuid) -> F) {
-    let (begin, pause) = (tokio::time::Instant::now(), pause_between(interval, ids.len()));
-    let assessments = (0..).zip(ids).map(|(place, id)| {
+    let (begin, starts) = (tokio::time::Instant::now(), starts(interval, ids.len(), together));
+    let assessments = starts.zip(ids).map(|(start, id)| {
         let assessment = assess(id);
         async move {
-            sleep_until(begin + pause.saturating_mul(place - place % together)).await;
+            sleep_until(begin + start).await;
             assessment.await
         }
     });
     join_all(assessments).await;
 }
 
-/// The pause between the starts of two assessments in a pass.
-fn pause_between(interval: Duration, assessments: usize) -> Duration {
-    match u32::try_from(assessments) {
+/// The starts of the assessments of a pass, after its begin. Many are spread over half of its interval, some together,
+/// so that they do not delay requests. A few are started at once.
+fn starts(interval: Duration, assessments: usize, together: u32) -> impl Iterator<Item = Duration> {
+    let pause = match u32::try_from(assessments) {
         Ok(count) if assessments > AT_ONCE => interval / 2 / count,
         _ => Duration::ZERO,
-    }
+    };
+    (0..).map(move |place| pause.saturating_mul(place - place % together))
 }
 
 /// Has every due ledger probed, within the budget. Waits for the probes, but not into the next pass: a host that
@@ -306,9 +307,32 @@ mod tests {
 
     #[test]
     fn many_assessments_are_spread_over_half_of_the_interval_of_their_pass() {
-        let pause = |hosts| pause_between(Duration::from_secs(30), hosts);
-        assert_eq!([pause(0), pause(1), pause(32)], [Duration::ZERO; 3]);
-        assert_eq!(pause(1000), Duration::from_millis(15));
+        let starts = |count, together| -> Vec<Duration> {
+            starts(Duration::from_secs(30), count, together)
+                .take(count)
+                .collect()
+        };
+        assert_eq!(starts(32, 1), [Duration::ZERO; 32]);
+        let many = starts(1000, 1);
+        assert_eq!(many[1], Duration::from_millis(15));
+        assert_eq!(many[999], Duration::from_millis(14_985));
+        let groups = starts(1000, 16);
+        assert_eq!(groups[..16], [Duration::ZERO; 16]);
+        assert_eq!(groups[16..32], [many[16]; 16]);
+    }
+
+    #[tokio::test]
+    async fn every_assessment_of_a_spread_pass_is_made_once() {
+        let ids: Vec<Uuid> = (0..100).map(Uuid::from_u128).collect();
+        let made = std::sync::Mutex::new(Vec::new());
+        let note = |id| {
+            let made = &made;
+            async move { made.lock().unwrap().push(id) }
+        };
+        spread(ids.clone(), Duration::ZERO, PROBES_TOGETHER, note).await;
+        let mut made = made.into_inner().unwrap();
+        made.sort_unstable();
+        assert_eq!(made, ids);
     }
 
     /// Runs the repeated jobs with these intervals of probe pass and full pass until this verb was called on the

@@ -90,7 +90,7 @@ mod tests {
     /// `CHAINPOOL_DOCUMENTS=write` rewrites the table.
     #[test]
     fn the_documentation_has_the_table_of_the_defaults() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/health.md");
         let page = fs::read_to_string(path).unwrap();
         let (begin, end) = ("<!-- health policy: begin -->\n", "<!-- health policy: end -->");
         let (before, rest) = page.split_once(begin).unwrap();
@@ -102,7 +102,7 @@ mod tests {
         } else {
             assert!(
                 page == expected,
-                "docs/operations.md is outdated; run this test with CHAINPOOL_DOCUMENTS=write and review the change"
+                "docs/health.md is outdated; run this test with CHAINPOOL_DOCUMENTS=write and review the change"
             );
         }
     }

@@ -73,12 +73,11 @@ group! {
         pub broken_reset: Duration = s(5),
         /// A free cluster is reset if it is still unhealthy after this time.
         pub degraded_reset: Duration = s(20),
-        /// A running node is restarted after it has been unresponsive for this long. The watchdog restarts a
-        /// stalled node after the same time.
+        /// A running node is restarted after it has been unresponsive for this long.
         pub node_unresponsive: Duration = s(30),
-        /// An operation restarts a stalled node of its cluster after this time.
+        /// A running node is restarted after it has been stalled for this long.
         pub node_stalled: Duration = s(15),
-        /// Maximum factor by which the two limits for nodes grow with each restart by an operation.
+        /// Maximum factor by which the two limits for nodes grow with each restart, until the cluster is healthy.
         pub node_limit_factor: u32 = 4,
         /// Interval at which an operation that waits checks its cluster for stalled nodes.
         pub stall_check_interval: Duration = s(2),
