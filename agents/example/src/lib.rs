@@ -13,10 +13,10 @@ pub use world::World;
 
 use async_trait::async_trait;
 use chainpool_agent::{
-    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Error, Generation, ImageRef, ImageRequest, Incarnation,
-    InstanceId, Labels, LogLine, LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, NodeState, ObjectKind,
-    Observation, PlatformKind, Port, Power, Probe, Result, Scope, SwarmRole, Volumes, Wake, WakeStream,
-    network_name, node_object_name, volume_name,
+    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Error, Generation, ImageRef, ImageRequest,
+    Incarnation, InstanceId, Labels, LogLine, LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec,
+    NodeState, ObjectKind, Observation, PlatformKind, Port, Power, Probe, Result, Scope, SwarmRole, Volumes,
+    Wake, WakeStream, network_name, node_object_name, volume_name,
 };
 use futures::{FutureExt, StreamExt, stream};
 use state::{Body, Entity, Process, Watcher};

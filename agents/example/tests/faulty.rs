@@ -5,9 +5,9 @@ mod test_platform;
 
 use async_trait::async_trait;
 use chainpool_agent::{
-    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Error, Generation, ImageRef, ImageRequest, Incarnation,
-    LogLine, LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, NodeState, ObjectKind, Observation, Port,
-    Power, Probe, Result, Scope, Volumes, Wake, WakeStream, kit,
+    Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Error, Generation, ImageRef, ImageRequest,
+    Incarnation, LogLine, LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec, NodeState, ObjectKind,
+    Observation, Port, Power, Probe, Result, Scope, Volumes, Wake, WakeStream, kit,
 };
 use chainpool_agent_example::MemoryAgent;
 use futures::{StreamExt, TryStreamExt, future};

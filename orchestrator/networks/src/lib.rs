@@ -7,15 +7,19 @@
 mod client;
 mod cometbft;
 mod fabric;
+mod node_reports;
 mod nodes;
 mod parameters;
 mod process_state;
 mod registry;
+#[cfg(test)]
+mod replay_tests;
 mod retry;
 mod saturation;
 mod shell;
 
 pub use chainpool_health::{History, Verdict};
+pub use node_reports::node_reports;
 pub use nodes::{Nodes, NodesError};
 pub use process_state::process_state;
 pub use registry::{Registry, UnknownNetworkType};

@@ -5,14 +5,12 @@ use crate::{
     health::Health,
     number::number,
     operations::volumes,
-    runtime::{
-        agents::HostAgent, cluster_runtime::reports, crash_loop::crash_loop_text, runtime_cache::RuntimeCache,
-    },
+    runtime::{agents::HostAgent, crash_loop::crash_loop_text, runtime_cache::RuntimeCache},
 };
 use chainpool_agent::{ClusterId, ClusterKey, NodeName, NodeState, Object, ObjectKind, Observation, Scope};
 use chainpool_api::{self as api, Progress, Timestamp};
 use chainpool_health::{Evidence, HealthPolicy, History, LostVolumes, millis};
-use chainpool_networks::{NetworkType, Nodes, is_client_saturated};
+use chainpool_networks::{NetworkType, Nodes, is_client_saturated, node_reports};
 use chainpool_store::{ClusterRow, HostRow};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::time::timeout;
@@ -139,7 +137,7 @@ impl Health {
     ) -> Evidence {
         let (network, policy, now) = (&ledger.network, &self.runtime.policy, Timestamp::now());
         let runtime = self.runtime.cache.cluster(row.id, ledger.generation());
-        let nodes = reports(probed);
+        let nodes = node_reports(probed);
         let history = History {
             progress: ledger.progress,
             ..runtime.health.history(&nodes, now)

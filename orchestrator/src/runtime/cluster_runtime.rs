@@ -28,16 +28,3 @@ impl ClusterRuntime {
         progress.position()
     }
 }
-
-/// The nodes in a ledger's evidence as health assessment sees them.
-pub(crate) fn reports(evidence: &Evidence) -> std::collections::BTreeMap<String, health::NodeReport> {
-    let report = |(name, node): (&String, &chainpool_api::NodeEvidence)| {
-        let report = health::NodeReport {
-            process: node.process.clone(),
-            answers: node.answers,
-            stalled: node.stuck,
-        };
-        (name.clone(), report)
-    };
-    evidence.nodes.iter().map(report).collect()
-}

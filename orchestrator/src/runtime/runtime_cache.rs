@@ -1,8 +1,9 @@
 //! Last observed state of clusters and hosts, in memory only. A full pass rebuilds it after a restart.
 
-use crate::runtime::cluster_runtime::{ClusterRuntime, reports};
+use crate::runtime::cluster_runtime::ClusterRuntime;
 use chainpool_api::{Evidence, Progress, Timestamp};
 use chainpool_health::{self as health, HealthPolicy};
+use chainpool_networks::node_reports;
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -107,7 +108,7 @@ impl RuntimeCache {
     ) -> BTreeSet<String> {
         let now = Timestamp::now();
         let input = health::Input::Observed {
-            nodes: reports(evidence),
+            nodes: node_reports(evidence),
             progress,
         };
         self.update(cluster, generation, |runtime| {

@@ -99,7 +99,7 @@ pub(super) struct Transitions {
 
 impl NodeTracker {
     /// A tracker of nodes that an operation is about to start: none has responded yet.
-    pub(super) fn starting() -> Self {
+    pub fn starting() -> Self {
         Self {
             responded: Responded::Only(BTreeSet::new()),
             ..Self::default()
@@ -127,7 +127,7 @@ impl NodeTracker {
 
     /// Takes over reports of the nodes. A running node that responded before and does not now is late; it is
     /// unresponsive if it was late before, or if these reports are `final_word`.
-    pub(super) fn observe(
+    pub fn observe(
         &mut self,
         reports: &BTreeMap<String, NodeReport>,
         stopped: &BTreeSet<String>,

@@ -8,9 +8,9 @@ use chainpool_agent::{
     NodeState, Object, ObjectKind, Observation, Secret, Variable,
 };
 use chainpool_api::{Evidence, HealthState, LogLevel, Proof, Timestamp};
-use chainpool_health::Repair;
+use chainpool_health::{HealthPolicy, NodeTracker};
 use chainpool_networks::{
-    History, NetworkType, Nodes, PublicEndpoints, Registry, RenderRequest, StallTracker, Verdict,
+    History, NetworkType, Nodes, PublicEndpoints, Registry, RenderRequest, Verdict, node_reports,
 };
 use serde_json::Value;
 use std::{
@@ -52,7 +52,7 @@ pub(crate) struct Network {
     addresses: BTreeMap<NodeName, Ipv4Addr>,
     running: Mutex<BTreeMap<NodeName, Child>>,
     frozen: Mutex<BTreeSet<NodeName>>,
-    stalls: Mutex<StallTracker>,
+    tracker: Mutex<NodeTracker>,
 }
 
 impl Drop for Network {
@@ -118,7 +118,7 @@ impl Network {
             addresses: BTreeMap::new(),
             running: Mutex::default(),
             frozen: Mutex::default(),
-            stalls: Mutex::new(StallTracker::new(&Repair::default(), BTreeSet::new())),
+            tracker: Mutex::new(NodeTracker::starting()),
         };
         network.use_spec(spec);
         for node in &network.spec().nodes {
@@ -354,18 +354,26 @@ impl Network {
         let until = Instant::now() + BUSY;
         loop {
             let evidence = self.kind.probe(&self.nodes, &self.observed()).await;
-            let overdue = self
-                .stalls
-                .lock()
-                .expect("not poisoned")
-                .overdue(&evidence, Instant::now());
-            self.restart(&overdue);
+            self.restart(&self.overdue(&evidence));
             let late = self.late(&evidence);
             if late.is_empty() || Instant::now() >= until {
                 return evidence;
             }
             println!("probing again: {}", late.join(", "));
         }
+    }
+
+    /// Nodes that only a restart helps.
+    fn overdue(&self, evidence: &Evidence) -> Vec<NodeName> {
+        let now = Timestamp::now();
+        let mut tracker = self.tracker.lock().expect("not poisoned");
+        tracker.observe(&node_reports(evidence), &BTreeSet::new(), true, now);
+        let overdue = tracker.overdue(&HealthPolicy::default(), Timestamp::default(), now);
+        if !overdue.is_empty() {
+            tracker.restarted(now);
+        }
+        let parse = |name: &String| NodeName::parse(name).expect("a node name");
+        overdue.iter().map(parse).collect()
     }
 
     /// Nodes that are running and not frozen but late.
