@@ -8,10 +8,7 @@ pub(crate) mod summary;
 
 use crate::{
     Result,
-    placement::{
-        Placement,
-        fill_policy::{Recipes, recipes},
-    },
+    placement::fill_policy::{Recipes, recipes},
 };
 use chainpool_api::{self as api, Event, Noun, Timestamp};
 use chainpool_networks::Registry;
@@ -71,6 +68,21 @@ impl FleetCache {
     pub(crate) fn note_checked(&self, clusters: Vec<Uuid>, at: Timestamp) {
         let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
         checked.extend(clusters.into_iter().map(|cluster| (cluster, at)));
+    }
+
+    /// Returns the summary with every committed change.
+    pub(crate) async fn current(&self, store: &Store, registry: &Registry) -> Result<CurrentFleet<'_>> {
+        let mut guard = self.current.lock().await;
+        let current = &mut *guard;
+        current.take_events();
+        current.changes.checked.append(&mut self.take_checked());
+        let read = store.read();
+        match &mut current.fleet {
+            Some(fleet) => fleet_update(fleet, &read, registry, &current.changes).await?,
+            None => current.fleet = Some(fleet_read(&read, registry).await?),
+        }
+        current.changes = Changes::default();
+        Ok(CurrentFleet(guard))
     }
 
     fn take_checked(&self) -> BTreeMap<Uuid, Timestamp> {
@@ -150,39 +162,6 @@ impl std::ops::Deref for CurrentFleet<'_> {
 
     fn deref(&self) -> &Fleet {
         self.0.fleet.as_ref().expect("set before this is created")
-    }
-}
-
-impl Placement {
-    /// Returns the summary with every committed change.
-    pub(crate) async fn fleet(&self) -> Result<CurrentFleet<'_>> {
-        let mut guard = self.fleet_cache.current.lock().await;
-        let current = &mut *guard;
-        current.take_events();
-        current
-            .changes
-            .checked
-            .append(&mut self.fleet_cache.take_checked());
-        let (read, registry) = (self.runtime.store.read(), &self.runtime.registry);
-        match &mut current.fleet {
-            Some(fleet) => fleet_update(fleet, &read, registry, &current.changes).await?,
-            None => current.fleet = Some(fleet_read(&read, registry).await?),
-        }
-        current.changes = Changes::default();
-        Ok(CurrentFleet(guard))
-    }
-
-    /// Lists the hosts that this process works on and whose clusters may have to be created, replaced or deleted, and
-    /// those whose last attempt crashed.
-    pub(crate) async fn hosts_to_fit(&self) -> Result<Vec<HostRow>> {
-        let crashed = self.runtime.findings.crashed_fills();
-        let led = self.runtime.store.hosts_led().await?;
-        let (fleet, now) = (self.fleet().await?, Timestamp::now());
-        let hosts = fleet
-            .hosts()
-            .filter(|host| led.contains(&host.row.id))
-            .filter(|host| host.needs_fitting(now) || crashed.contains(&host.row.id));
-        Ok(hosts.map(|host| host.row.clone()).collect())
     }
 }
 

@@ -11,8 +11,10 @@ pub(crate) mod new_cluster;
 pub(crate) mod reservations;
 pub(crate) mod room;
 
-use crate::runtime::Runtime;
-use fleet::FleetCache;
+use crate::{Result, runtime::Runtime};
+use chainpool_api::Timestamp;
+use chainpool_store::HostRow;
+use fleet::{CurrentFleet, FleetCache};
 use reservations::Reservations;
 use std::sync::Arc;
 
@@ -30,5 +32,25 @@ impl Placement {
             runtime,
             reservations: Reservations::default(),
         }
+    }
+
+    /// Returns the summary of all hosts and clusters with every committed change.
+    pub(crate) async fn fleet(&self) -> Result<CurrentFleet<'_>> {
+        self.fleet_cache
+            .current(&self.runtime.store, &self.runtime.registry)
+            .await
+    }
+
+    /// Lists the hosts that this process works on and whose clusters may have to be created, replaced or deleted, and
+    /// those whose last attempt crashed.
+    pub(crate) async fn hosts_to_fit(&self) -> Result<Vec<HostRow>> {
+        let crashed = self.runtime.findings.crashed_fills();
+        let led = self.runtime.store.hosts_led().await?;
+        let (fleet, now) = (self.fleet().await?, Timestamp::now());
+        let hosts = fleet
+            .hosts()
+            .filter(|host| led.contains(&host.row.id))
+            .filter(|host| host.needs_fitting(now) || crashed.contains(&host.row.id));
+        Ok(hosts.map(|host| host.row.clone()).collect())
     }
 }

@@ -3,9 +3,10 @@
 use crate::{
     Clock, Error, Key, Result,
     apply::{ApplyOutcome, ApplyRequest, Grants},
-    datastore::{OfferFilter, SequencedEvent, fresh_since, record_events},
+    datastore::{OfferFilter, fresh_since},
     file::remove,
     migration::Migrator,
+    outbox::{self, SequencedEvent, notify},
     write::{WriteTransaction, Writer},
 };
 use chainpool_agent::InstanceId;
@@ -312,7 +313,7 @@ impl Tx {
         if let Some(hook) = &store.inner.hook {
             hook(point, false);
         }
-        let events = record_events(&conn.0, changed).await?;
+        let events = outbox::record(&conn.0, changed).await?;
         conn.0.commit_then(|| notify(&store.inner.events, events)).await?;
         if let Some(hook) = &store.inner.hook {
             hook(point, true);
@@ -323,14 +324,6 @@ impl Tx {
     /// The store that this transaction belongs to.
     pub fn store(&self) -> &Store {
         &self.store
-    }
-}
-
-/// Notifies the listeners of this process of committed events.
-pub(crate) fn notify(listeners: &broadcast::Sender<SequencedEvent>, events: Vec<SequencedEvent>) {
-    for event in events {
-        // Having no listeners is no error: events are only hints, the rows are authoritative.
-        drop(listeners.send(event));
     }
 }
 

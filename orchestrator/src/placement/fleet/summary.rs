@@ -249,7 +249,7 @@ impl HostSummary {
     }
 
     /// Returns `false` if neither its capacity nor its fill policy asks for a change of its clusters now.
-    pub(super) fn needs_fitting(&self, now: Timestamp) -> bool {
+    pub(crate) fn needs_fitting(&self, now: Timestamp) -> bool {
         let in_maintenance = self.row.maintenance_until.is_some_and(|until| until.0 > now);
         if self.row.state.0 != HostState::Active || in_maintenance {
             return false;

@@ -23,8 +23,6 @@ use sea_orm::sea_query::LikeExpr;
 
 pub use audit::Audit;
 pub use cluster::ClusterQuery;
-pub use event::SequencedEvent;
-pub(crate) use event::record as record_events;
 pub use host::HostSecrets;
 pub use labels::Labels;
 pub(crate) use leader::led_by;
