@@ -141,8 +141,11 @@ impl Orchestrator {
             u32::try_from(row.capacity).map_err(Error::internal)?,
             Some(&before.settings.0),
         )?;
+        let platform = self.inner.agents.find(&before.platform.0);
+        let supported = platform.map_or(&[][..], |platform| platform.settings());
         check_platform(
-            before.platform.0,
+            &before.platform.0,
+            supported,
             kubeconfig.is_some(),
             change.storage_class.as_deref(),
         )?;
@@ -297,15 +300,13 @@ fn is_changed(field: &str, before: &HostSettings, after: &HostSettings) -> bool 
     }
 }
 
-/// Refuses settings that only Kubernetes supports on other platforms.
+/// Refuses settings that only some platforms support, unless `supported` names them.
 pub(super) fn check_platform(
-    platform: api::Platform,
+    platform: &api::Platform,
+    supported: &[&str],
     kubeconfig: bool,
     storage_class: Option<&str>,
 ) -> Result<()> {
-    if platform == api::Platform::Kubernetes {
-        return Ok(());
-    }
     let given = [
         ("kubeconfig", kubeconfig),
         (
@@ -313,7 +314,10 @@ pub(super) fn check_platform(
             storage_class.is_some_and(|class| !class.is_empty()),
         ),
     ];
-    match given.iter().find(|(_, given)| *given) {
+    match given
+        .iter()
+        .find(|(field, given)| *given && !supported.contains(field))
+    {
         Some((field, _)) => Err(Error::field(
             field,
             format!("a {platform} host does not support it; omit it"),
@@ -614,15 +618,14 @@ mod tests {
     }
 
     #[test]
-    fn only_kubernetes_supports_a_kubeconfig_and_a_storage_class() {
-        for platform in [api::Platform::Docker, api::Platform::Swarm] {
-            assert!(
-                check_platform(platform, true, None).is_err()
-                    && check_platform(platform, false, Some("fast")).is_err()
-            );
-            assert!(check_platform(platform, false, Some("")).is_ok());
-        }
-        assert!(check_platform(api::Platform::Kubernetes, true, Some("fast")).is_ok());
+    fn settings_that_the_platform_does_not_support_are_refused() {
+        let platform: api::Platform = "docker".parse().expect("a platform");
+        let check =
+            |supported: &[&str], kubeconfig, class| check_platform(&platform, supported, kubeconfig, class);
+        assert!(check(&[], true, None).is_err() && check(&[], false, Some("fast")).is_err());
+        assert!(check(&[], false, Some("")).is_ok());
+        assert!(check(&["storage_class"], true, Some("fast")).is_err());
+        assert!(check(&["kubeconfig", "storage_class"], true, Some("fast")).is_ok());
     }
 
     #[test]
