@@ -79,7 +79,7 @@ impl Orchestrator {
         Ok(api::Host {
             id: row.id,
             name: row.name,
-            platform: row.platform.0,
+            platform: row.platform.0.clone(),
             address: row.address,
             engine_id: row.engine_id,
             state: row.state.0,
