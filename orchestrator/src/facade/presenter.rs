@@ -176,7 +176,7 @@ fn host_with(row: HostRow, counts: &api::Counts, operation_id: Option<Uuid>) -> 
     api::Host {
         id: row.id,
         name: row.name,
-        platform: row.platform.0,
+        platform: row.platform.0.clone(),
         address: row.address,
         engine_id: row.engine_id,
         state: row.state.0,

@@ -120,7 +120,7 @@ impl<C: ConnectionTrait> Conn<C> {
         if let Some(state) = filter.state {
             query = query.filter(host::Column::State.eq(state.as_str()));
         }
-        if let Some(platform) = filter.platform {
+        if let Some(platform) = &filter.platform {
             query = query.filter(host::Column::Platform.eq(platform.as_str()));
         }
         if let Some(search) = &filter.search {
