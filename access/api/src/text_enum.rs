@@ -130,13 +130,6 @@ mod tests {
             LogType,
             Noun
         );
-        assert_words!(
-            OperationKind,
-            OperationState,
-            ParameterKind,
-            Platform,
-            Role,
-            StepState
-        );
+        assert_words!(OperationKind, OperationState, ParameterKind, Role, StepState);
     }
 }

@@ -199,7 +199,7 @@ mod tests {
     async fn accepted() -> (TempDir, Operations, HostRow, ClusterRow) {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), None).await.unwrap();
-        let platform = Arc::new(IdlePlatform::of(PlatformKind::Docker));
+        let platform = Arc::new(IdlePlatform::of(PlatformKind::new("docker")));
         let runtime = Runtime::new(
             store,
             Registry::default(),

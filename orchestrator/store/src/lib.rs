@@ -12,6 +12,8 @@ mod file;
 mod keys;
 mod migration;
 mod outbox;
+#[cfg(any(test, feature = "testing"))]
+mod query_count;
 mod restore;
 mod store;
 #[cfg(any(test, feature = "testing"))]
@@ -23,7 +25,7 @@ pub use apply::{ApplyOutcome, ApplyRequest, LeaseNames};
 pub use clock::Clock;
 pub use datastore::{
     Audit, ClusterQuery, HostSecrets, Labels, LeaseQuery, NewOperation, OfferFilter, OperationQuery,
-    StoredSpec,
+    Progress, StoredSpec,
 };
 pub use entity::{
     account::Model as AccountRow,

@@ -398,11 +398,11 @@ async fn four_validators_commit_and_their_faults_are_reported() {
     );
 
     // Recovered: not healthy before a new block.
-    let height = network.probe().await.height;
+    let before = network.probe().await;
     network.unpause(&name("v2"));
     network.unpause(&name("v3"));
     let history = History {
-        height,
+        progress: network.kind.progress(&before),
         progress_since: Some(Timestamp::now()),
         recovering: true,
         ..History::default()
@@ -413,7 +413,7 @@ async fn four_validators_commit_and_their_faults_are_reported() {
         .await
         .expect("it commits again");
     network.wait_for(&history, HealthState::Healthy).await;
-    assert!(network.probe().await.height > height);
+    assert!(network.probe().await.height > before.height);
 }
 
 #[tokio::test]

@@ -56,10 +56,10 @@ async fn the_smallest_network_commits_and_its_faults_are_reported() {
         verdict.reason,
         format!("no Raft leader: the only orderer is unavailable ({orderer} exited 137)")
     );
-    let height = network.probe().await.height;
+    let progress = network.kind.progress(&network.probe().await);
     network.start_node(&name(orderer));
     let history = History {
-        height,
+        progress,
         recovering: true,
         ..History::default()
     };
@@ -293,12 +293,12 @@ async fn three_orderers_tolerate_the_loss_of_one() {
         begun.elapsed()
     );
 
-    let height = network.probe().await.height;
+    let progress = network.kind.progress(&network.probe().await);
     let begun = Instant::now();
     network.start_node(&leader);
     network.start_node(&next);
     let history = History {
-        height,
+        progress,
         recovering: true,
         reconnected_at: Some(Timestamp::now()),
         ..History::default()

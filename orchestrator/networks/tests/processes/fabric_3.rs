@@ -167,12 +167,12 @@ async fn four_bft_orderers_tolerate_the_loss_of_one() {
         "two of four orderers: refused after {:?}: {refused}",
         begun.elapsed()
     );
-    let height = network.probe().await.height;
+    let progress = network.kind.progress(&network.probe().await);
     let begun = Instant::now();
     network.start_node(&third);
     network.start_node(&fourth);
     let history = History {
-        height,
+        progress,
         recovering: true,
         reconnected_at: Some(Timestamp::now()),
         ..History::default()

@@ -3,5 +3,6 @@
 mod after_restart;
 mod faults;
 mod kills;
+mod kinds;
 mod policy;
 mod pool;
