@@ -2,20 +2,22 @@
 # bench.sh: measures speed and size on this machine's engine and on the test beds with the binary `bench` of
 # tests/. Prints a table and writes JSON.
 #
-# UPDATE=1: rewrite the table in docs/performance.md. ONLY=apply,one,fabric,faults,ten,swarm,kubernetes: only
-# these measures.
+# UPDATE=1: rewrite the table in docs/performance.md, or with ONLY the rows of these measures.
+# ONLY=apply,fleet,one,fabric,faults,ten,swarm,kubernetes: only these measures. `fleet` alone needs no engine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/engine-api.sh
 . scripts/beds.sh
 scripts/setup.sh run
-scripts/engine.sh start
-DOCKER_HOST=$(engine_address)
-export DOCKER_HOST
-for node in cometbft fabric-orderer fabric-peer; do scripts/node-image.sh "$node"; done
-scripts/image.sh fabric-chaincode
-scripts/release.sh
-scripts/release.sh dist
+if [ "${ONLY:-}" != fleet ]; then
+  scripts/engine.sh start
+  DOCKER_HOST=$(engine_address)
+  export DOCKER_HOST
+  for node in cometbft fabric-orderer fabric-peer; do scripts/node-image.sh "$node"; done
+  scripts/image.sh fabric-chaincode
+  scripts/release.sh
+  scripts/release.sh dist
+fi
 . scripts/toolchain.sh
 target=${CARGO_TARGET_DIR:-target}
 # The program starts a bed only for its measure, so that it does not disturb the others.

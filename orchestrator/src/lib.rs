@@ -6,7 +6,7 @@
 //! - `facade` ([`Orchestrator`]): permission, validation and presentation, by noun;
 //! - `health` (`Health`): evidence, verdicts and repair requests;
 //! - `operations` (`Operations`): admission, plan, execution and completion of changes;
-//! - `placement` (`Placement`): hosts, machines, ports, subnets and fill policies;
+//! - `placement` (`Placement`): hosts, machines, ports, subnets and fill policies; the summary of all of them;
 //! - `runtime` (`Runtime`): connections to hosts, and the last observed state;
 //! - the files beside this one: callers, policy, errors.
 //!
@@ -35,6 +35,7 @@ pub use facade::{
     lease::Applied,
     orchestrator::{Config, DEFAULT_LEASES_PER_ACCOUNT, Orchestrator, StartError},
     search::SearchResults,
+    status::StatusBrief,
     subscription::{Change, StreamScope, Subscription},
 };
 pub use policy::Access;

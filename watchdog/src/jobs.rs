@@ -11,14 +11,20 @@ use std::{
 };
 use tokio::{
     sync::Mutex,
-    time::{MissedTickBehavior, interval_at, timeout},
+    time::{MissedTickBehavior, interval_at, sleep_until, timeout},
 };
 use tokio_cron_scheduler::{Job, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// The maximum number of ledgers probed per second. Beyond it, unhealthy and least recently probed ledgers
 /// come first.
 const PROBES_A_SECOND: usize = 200;
+/// The number of assessments in a pass that are started at once. More are spread.
+const AT_ONCE: usize = 32;
+/// The number of probes started together when many are spread over a pass: a start of its own for each probe would
+/// cost more processor time.
+const PROBES_TOGETHER: u32 = 16;
 
 type Work = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
@@ -167,17 +173,40 @@ fn probe_budget(interval: Duration) -> usize {
     (millis.saturating_mul(PROBES_A_SECOND) / 1000).max(1)
 }
 
+/// Starts an assessment of each of these hosts or clusters, and waits for all of them.
+async fn spread<F: Future>(ids: Vec<Uuid>, interval: Duration, together: u32, assess: impl Fn(Uuid) -> F) {
+    let (begin, starts) = (tokio::time::Instant::now(), starts(interval, ids.len(), together));
+    let assessments = starts.zip(ids).map(|(start, id)| {
+        let assessment = assess(id);
+        async move {
+            sleep_until(begin + start).await;
+            assessment.await
+        }
+    });
+    join_all(assessments).await;
+}
+
+/// The starts of the assessments of a pass, after its begin. Many are spread over half of its interval, some together,
+/// so that they do not delay requests. A few are started at once.
+fn starts(interval: Duration, assessments: usize, together: u32) -> impl Iterator<Item = Duration> {
+    let pause = match u32::try_from(assessments) {
+        Ok(count) if assessments > AT_ONCE => interval / 2 / count,
+        _ => Duration::ZERO,
+    };
+    (0..).map(move |place| pause.saturating_mul(place - place % together))
+}
+
 /// Has every due ledger probed, within the budget. Waits for the probes, but not into the next pass: a host that
 /// hangs delays no other.
 async fn probe_pass(orchestrator: Orchestrator) -> Result<()> {
     let interval = orchestrator.health_policy().assessment.probe_interval;
-    let due = orchestrator.clusters_to_assess().await?;
-    let probes = due
-        .into_iter()
-        .take(probe_budget(interval))
-        .map(|cluster| orchestrator.cluster_assess(cluster, false));
+    let mut due = orchestrator.clusters_to_assess().await?;
+    due.truncate(probe_budget(interval));
+    let probes = spread(due, interval, PROBES_TOGETHER, |cluster| {
+        orchestrator.cluster_assess(cluster, false)
+    });
     // The assessments report their errors themselves.
-    drop(timeout(interval, join_all(probes)).await);
+    drop(timeout(interval, probes).await);
     orchestrator.note_lag(orchestrator.oldest_assessment().saturating_sub(interval));
     Ok(())
 }
@@ -187,8 +216,8 @@ async fn full_pass(orchestrator: Orchestrator) -> Result<()> {
     let started = Instant::now();
     let interval = orchestrator.health_policy().assessment.full_pass_interval;
     let hosts = orchestrator.hosts_to_watch().await?;
-    let assessments = hosts.into_iter().map(|host| orchestrator.host_assess(host));
-    drop(timeout(interval, join_all(assessments)).await);
+    let assessments = spread(hosts, interval, 1, |host| orchestrator.host_assess(host));
+    drop(timeout(interval, assessments).await);
     orchestrator.note_pass(started.elapsed());
     Ok(())
 }
@@ -274,6 +303,36 @@ mod tests {
     fn a_pass_probes_at_most_200_ledgers_a_second() {
         let budget = |millis| probe_budget(Duration::from_millis(millis));
         assert_eq!([budget(2_000), budget(500), budget(1)], [400, 100, 1]);
+    }
+
+    #[test]
+    fn many_assessments_are_spread_over_half_of_the_interval_of_their_pass() {
+        let starts = |count, together| -> Vec<Duration> {
+            starts(Duration::from_secs(30), count, together)
+                .take(count)
+                .collect()
+        };
+        assert_eq!(starts(32, 1), [Duration::ZERO; 32]);
+        let many = starts(1000, 1);
+        assert_eq!(many[1], Duration::from_millis(15));
+        assert_eq!(many[999], Duration::from_millis(14_985));
+        let groups = starts(1000, 16);
+        assert_eq!(groups[..16], [Duration::ZERO; 16]);
+        assert_eq!(groups[16..32], [many[16]; 16]);
+    }
+
+    #[tokio::test]
+    async fn every_assessment_of_a_spread_pass_is_made_once() {
+        let ids: Vec<Uuid> = (0..100).map(Uuid::from_u128).collect();
+        let made = std::sync::Mutex::new(Vec::new());
+        let note = |id| {
+            let made = &made;
+            async move { made.lock().unwrap().push(id) }
+        };
+        spread(ids.clone(), Duration::ZERO, PROBES_TOGETHER, note).await;
+        let mut made = made.into_inner().unwrap();
+        made.sort_unstable();
+        assert_eq!(made, ids);
     }
 
     /// Runs the repeated jobs with these intervals of probe pass and full pass until this verb was called on the

@@ -1,6 +1,6 @@
 //! Hosts: the machines that clusters run on.
 
-use crate::{Timestamp, text_enum::text_enum};
+use crate::{Platform, Timestamp, text_enum::text_enum};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
@@ -15,18 +15,6 @@ text_enum! {
         Unreachable = "unreachable",
         /// No changes until an operator resumes it; see `reason`.
         Paused = "paused",
-    }
-}
-
-text_enum! {
-    /// Platform of a host.
-    Platform {
-        /// One Docker engine.
-        Docker = "docker",
-        /// A Docker Swarm.
-        Swarm = "swarm",
-        /// A Kubernetes cluster.
-        Kubernetes = "kubernetes",
     }
 }
 

@@ -12,6 +12,7 @@ mod lease;
 mod mark;
 mod network;
 mod operation;
+mod platform;
 mod problem;
 mod process;
 mod progress;
@@ -31,12 +32,13 @@ pub use cluster::{
 pub use drawing::{Drawing, DrawnNode, Edge, Group};
 pub use host::{
     Fill, Host, HostAdopt, HostCreate, HostFilter, HostForget, HostLog, HostMachine, HostPlatform,
-    HostRegistry, HostState, HostTls, HostUpdate, LogLevel, LogType, Platform, Unclaimed,
+    HostRegistry, HostState, HostTls, HostUpdate, LogLevel, LogType, Unclaimed,
 };
 pub use lease::{Apply, Bundle, BundleNode, Lease, LeaseFilter, LeaseState, Renew};
 pub use mark::Mark;
 pub use network::{NetworkType, Parameter, ParameterKind, Preset};
 pub use operation::{Operation, OperationFilter, OperationKind, OperationState, Step, StepState};
+pub use platform::Platform;
 pub use problem::Problem;
 pub use process::ProcessState;
 pub use progress::Progress;

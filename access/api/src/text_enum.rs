@@ -131,13 +131,6 @@ mod tests {
             Mark,
             Noun
         );
-        assert_words!(
-            OperationKind,
-            OperationState,
-            ParameterKind,
-            Platform,
-            Role,
-            StepState
-        );
+        assert_words!(OperationKind, OperationState, ParameterKind, Role, StepState);
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     exit::Result,
     host_settings::{CreateArgs, UpdateArgs},
     output::{self, NONE, maybe, maybe_when, size, when, yes},
-    wait,
+    serve, wait,
 };
 use chainpool_api::{Fill, Host, HostAdopt, HostFilter, HostForget, HostMachine, HostState, Platform};
 use clap::{Args, Subcommand};
@@ -47,7 +47,7 @@ pub(crate) struct FilterArgs {
     #[arg(long, value_parser = enum_parser!(HostState))]
     state: Option<HostState>,
     /// Filter by platform
-    #[arg(long = "type", value_parser = enum_parser!(Platform))]
+    #[arg(long = "type", value_parser = serve::platform_parser())]
     platform: Option<Platform>,
     /// Filter by part of the name
     #[arg(long, value_name = "TEXT")]

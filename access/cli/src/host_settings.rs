@@ -129,7 +129,7 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "URL")]
     address: String,
     /// Platform; default: detected. A given value must match the detected one
-    #[arg(long = "type", value_parser = enum_parser!(Platform), value_name = "TYPE")]
+    #[arg(long = "type", value_parser = crate::serve::platform_parser(), value_name = "TYPE")]
     platform: Option<Platform>,
     #[command(flatten)]
     settings: SettingArgs,

@@ -13,7 +13,10 @@ use chainpool_agent_kubernetes::KubernetesPlatform;
 use chainpool_api as api;
 use chainpool_orchestrator::{Caller, Config, DEFAULT_LEASES_PER_ACCOUNT, Orchestrator};
 use chainpool_server::{Limits, ProxyNetwork, PublicUrl, ServeConfig};
-use clap::{Args, ValueHint};
+use clap::{
+    Args, ValueHint,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use std::{
     fs,
     io::Write,
@@ -94,6 +97,25 @@ pub(crate) struct ServeArgs {
 /// The image whose programs place files on the machines of a platform, built from this source.
 const TOOLS: &str = concat!("chainpool/tools:", env!("CARGO_PKG_VERSION"));
 
+/// The platforms of this version. A new one is one crate and one line here.
+fn platforms() -> Vec<Arc<dyn Platform>> {
+    let tools = ImageRequest {
+        candidates: vec![TOOLS.to_owned()],
+        advice: Some(format!("build {TOOLS} with `make docker-tools`")),
+    };
+    vec![
+        Arc::new(DockerPlatform),
+        Arc::new(SwarmPlatform { tools: tools.clone() }),
+        Arc::new(KubernetesPlatform { tools }),
+    ]
+}
+
+/// A value parser for the platforms of this version, which lists them in help and completions.
+pub(crate) fn platform_parser() -> impl TypedValueParser<Value = api::Platform> {
+    let kinds = platforms().into_iter().map(|platform| platform.kind().as_str());
+    PossibleValuesParser::new(kinds).try_map(|kind| kind.parse::<api::Platform>())
+}
+
 /// Serves until a stop signal.
 pub(crate) async fn run(args: ServeArgs) -> Result<()> {
     if args.print_config {
@@ -104,15 +126,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
     log::init(args.log_json);
     let limits = Limits::for_files(files::raise_limit());
     files::restrict_permissions(&folder, |text| tracing::warn!("{text}"))?;
-    let tools = ImageRequest {
-        candidates: vec![TOOLS.to_owned()],
-        advice: Some(format!("build {TOOLS} with `make docker-tools`")),
-    };
-    let platforms: Vec<Arc<dyn Platform>> = vec![
-        Arc::new(DockerPlatform),
-        Arc::new(SwarmPlatform { tools: tools.clone() }),
-        Arc::new(KubernetesPlatform { tools }),
-    ];
+    let platforms = platforms();
     let config = Config {
         leases_per_account: args.leases_per_account,
         health,

@@ -13,7 +13,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
 };
 use chainpool_api::{ClusterFilter, Counts, Status};
-use chainpool_orchestrator::{Caller, Result};
+use chainpool_orchestrator::{Caller, Result, StatusBrief};
 use http::{HeaderValue, header};
 
 /// The frame around a page.
@@ -138,7 +138,9 @@ impl Frame {
 
 async fn worst(app: &App, request: &AuthedRequest) -> Result<StatusBadge> {
     if request.caller.operates() {
-        return Ok(worst_of(&app.orchestrator.status(&request.caller).await?));
+        return Ok(worst_of_brief(
+            &app.orchestrator.status_brief(&request.caller).await?,
+        ));
     }
     let mut counts = Counts::default();
     for cluster in app
@@ -164,8 +166,16 @@ pub(crate) fn worst_of(status: &Status) -> StatusBadge {
     let unreachable = status
         .hosts
         .iter()
-        .filter(|host| host.state == chainpool_api::HostState::Unreachable)
-        .count();
+        .filter(|host| host.state == chainpool_api::HostState::Unreachable);
+    worst_of_brief(&StatusBrief {
+        pool: status.pool,
+        unreachable_hosts: unreachable.count(),
+        problems: status.problems.len(),
+    })
+}
+
+fn worst_of_brief(status: &StatusBrief) -> StatusBadge {
+    let unreachable = status.unreachable_hosts;
     let pool = status_badge::pool(&status.pool);
     if status.pool.broken == 0 && unreachable > 0 {
         return StatusBadge {
@@ -176,8 +186,8 @@ pub(crate) fn worst_of(status: &Status) -> StatusBadge {
             ),
         };
     }
-    if pool.indicator != Indicator::Broken && !status.ok {
-        let label = match status.problems.len() {
+    if pool.indicator != Indicator::Broken && status.problems > 0 {
+        let label = match status.problems {
             1 => "1 problem".to_owned(),
             count => format!("{count} problems"),
         };

@@ -10,6 +10,7 @@ use crate::{
 use askama::Template;
 use axum::extract::State;
 use chainpool_api as api;
+use std::collections::HashSet;
 
 #[derive(Template)]
 #[template(path = "status.html")]
@@ -24,7 +25,25 @@ struct StatusPage {
     leases: Vec<api::Lease>,
 }
 
+/// The maximum number of hosts in the table; the list of hosts has pages.
+const HOSTS: usize = 100;
+
 impl StatusPage {
+    /// The hosts in the table. If there are too many, those with problems come first.
+    fn shown_hosts(&self) -> Vec<&api::HostStatus> {
+        let mut hosts: Vec<_> = self.status.hosts.iter().collect();
+        if hosts.len() > HOSTS {
+            hosts.sort_by_key(|host| host.problems.is_empty());
+            hosts.truncate(HOSTS);
+        }
+        hosts
+    }
+
+    /// True if there are hosts that the table does not contain.
+    fn has_more_hosts(&self) -> bool {
+        self.status.hosts.len() > HOSTS
+    }
+
     /// True if the operation is already shown with its unhealthy cluster.
     fn is_listed(&self, operation: &api::Operation) -> bool {
         operation
@@ -150,11 +169,13 @@ pub(crate) async fn show(State(app): State<App>, request: AuthedRequest) -> Page
 
 /// Problems that are not already shown with a host or an unhealthy cluster.
 fn other_problems(status: &api::Status, unhealthy: &[api::Cluster]) -> Vec<String> {
+    let of_hosts: HashSet<&str> = status
+        .hosts
+        .iter()
+        .flat_map(|host| host.problems.iter().map(String::as_str))
+        .collect();
     let is_shown = |problem: &&String| {
-        status
-            .hosts
-            .iter()
-            .any(|host| host.problems.iter().any(|each| problem.contains(each.as_str())))
+        of_hosts.contains(problem.as_str())
             || unhealthy.iter().any(|cluster| problem.contains(&cluster.name))
             || status
                 .unclaimed
@@ -168,4 +189,79 @@ fn other_problems(status: &api::Status, unhealthy: &[api::Cluster]) -> Vec<Strin
         .filter(|problem| !is_shown(problem))
         .cloned()
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::template_tests::{assert_page_policy, frame};
+    use std::collections::BTreeMap;
+
+    fn page(hosts: usize) -> String {
+        let host = |index: usize| api::HostStatus {
+            name: format!("h{index}"),
+            state: api::HostState::Active,
+            problems: (index == hosts - 1)
+                .then(|| "its disk is full".to_owned())
+                .into_iter()
+                .collect(),
+            counts: api::Counts::default(),
+            checked_at: None,
+        };
+        let status = api::Status {
+            ok: false,
+            problems: vec!["its disk is full".to_owned(), "database: damaged".to_owned()],
+            version: "1".to_owned(),
+            instance: "i".to_owned(),
+            paused: false,
+            started_at: api::Timestamp::now(),
+            pool: api::Counts::default(),
+            by_type: BTreeMap::new(),
+            hosts: (0..hosts).map(host).collect(),
+            database: api::DatabaseStatus {
+                ok: true,
+                message: "ok".to_owned(),
+                size_bytes: 0,
+                disk_free_bytes: None,
+                checked_at: None,
+            },
+            watchdog: api::WatchdogStatus {
+                last_pass_at: None,
+                last_pass_ms: 0,
+                lag_ms: 0,
+            },
+            unclaimed: Vec::new(),
+            running: Vec::new(),
+        };
+        let page = StatusPage {
+            frame: frame(api::Role::Operator),
+            problems: other_problems(&status, &[]),
+            status,
+            unhealthy: Vec::new(),
+            leases: Vec::new(),
+        };
+        page.render().unwrap()
+    }
+
+    #[test]
+    fn a_long_table_of_hosts_begins_with_those_with_problems_and_links_to_all() {
+        let (all, some) = (page(HOSTS), page(HOSTS + 1));
+        let rows = |html: &str| html.matches("<tr data-key=").count();
+        assert_page_policy(&some);
+        assert_eq!((rows(&all), rows(&some)), (HOSTS, HOSTS));
+        assert!(
+            some.contains("All 101 hosts") && !all.contains("All 100 hosts"),
+            "{some}"
+        );
+        let last = format!("<tr data-key=\"h{HOSTS}\">");
+        let (before, _) = some.split_once(&last).expect("the host with a problem");
+        assert_eq!(rows(before), 0, "it is the first row");
+    }
+
+    #[test]
+    fn the_problem_of_a_host_is_shown_once() {
+        let html = page(2);
+        assert_eq!(html.matches("its disk is full").count(), 1, "{html}");
+        assert_eq!(html.matches("database: damaged").count(), 1, "{html}");
+    }
 }

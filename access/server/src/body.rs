@@ -259,9 +259,14 @@ mod tests {
             ),
             (format!(r#"{host}"capacity":-1}}"#), "capacity", "expected u32"),
             (
-                format!(r#"{host}"type":"vmware"}}"#),
+                format!(r#"{host}"type":"VM ware"}}"#),
                 "type",
-                "expected one of `docker`, `swarm`, `kubernetes`",
+                "use one of: docker, swarm, kubernetes",
+            ),
+            (
+                format!(r#"{host}"log":{{"type":"local","level":"loud"}}}}"#),
+                "log.level",
+                "expected one of `debug`, `info`, `warning`, `error`",
             ),
             (format!(r#"{host}"name":"h2"}}"#), "name", "twice"),
             (

@@ -205,7 +205,7 @@ pub struct Tls {
     pub key: Secret<String>,
 }
 
-/// Makes agents of one kind of platform. Only the binary's composition root names a concrete one.
+/// Describes one kind of platform and makes its agents. Only the binary's composition root names a concrete one.
 #[async_trait]
 pub trait Platform: Send + Sync {
     /// The kind it makes agents for.
@@ -213,6 +213,12 @@ pub trait Platform: Send + Sync {
 
     /// Returns true if an address has this kind's form, so a host's kind may be omitted.
     fn accepts_address(&self, address: &str) -> bool;
+
+    /// The settings that this kind takes and others do not, by their names in `HostCreate`: `kubeconfig`,
+    /// `storage_class`.
+    fn settings(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// Checks the address and makes an agent, without contacting the platform.
     fn connect(&self, connection: &Connection) -> Result<Arc<dyn Agent>>;

@@ -108,6 +108,45 @@ impl From<NodeName> for String {
     }
 }
 
+/// The id of a kind of platform, such as `docker`: 1 to 20 of `a-z`, `0-9` and `-`, starting with a letter.
+///
+/// The set is open: an agent's crate defines its own as a constant, and its [`Platform`](crate::Platform)
+/// describes it. It names the kind to users; no caller branches on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PlatformKind(&'static str);
+
+impl PlatformKind {
+    /// Defines a kind.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the id is invalid: in a constant, this is an error of compilation.
+    #[must_use]
+    pub const fn new(id: &'static str) -> Self {
+        let bytes = id.as_bytes();
+        assert!(!bytes.is_empty() && bytes.len() <= 20, "1 to 20 characters");
+        assert!(bytes[0].is_ascii_lowercase(), "it starts with a letter");
+        let mut at = 0;
+        while at < bytes.len() {
+            let is_valid = bytes[at].is_ascii_lowercase() || bytes[at].is_ascii_digit() || bytes[at] == b'-';
+            assert!(is_valid, "only a-z, 0-9 and -");
+            at += 1;
+        }
+        Self(id)
+    }
+
+    /// The id.
+    pub const fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+impl fmt::Display for PlatformKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,15 +26,14 @@ pub use call::{Answer, CallError, absent_is_fine, call_within, sanitized};
 pub use error::{Error, Place, Result};
 pub use error_chain::error_chain;
 pub use filter::LabelFilter;
-pub use ids::{ClusterId, ClusterKey, Generation, InstanceId, NodeName, NodeNameError};
+pub use ids::{ClusterId, ClusterKey, Generation, InstanceId, NodeName, NodeNameError, PlatformKind};
 pub use image::{ImageName, ImageRequest, ImageSource, RegistryLogin};
 pub use names::{
     LABEL_CLUSTER, LABEL_GENERATION, LABEL_HASH, LABEL_INSTANCE, LABEL_JOB, LABEL_NODE, Labels, network_name,
     node_object_name, volume_name,
 };
 pub use observed::{
-    Incarnation, Machine, NodeState, Object, ObjectKind, Observation, PlatformKind, Probe, ResourcesInUse,
-    Scope, SwarmRole,
+    Incarnation, Machine, NodeState, Object, ObjectKind, Observation, Probe, ResourcesInUse, Scope, SwarmRole,
 };
 pub use secret::Secret;
 pub use spec::{

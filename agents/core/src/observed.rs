@@ -1,31 +1,9 @@
 //! Observed state of a platform and of our objects.
 
-use crate::{ClusterId, Generation, NodeName, SpecHash};
+use crate::{ClusterId, Generation, NodeName, PlatformKind, SpecHash};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, fmt};
-
-/// The kinds of platform. For display and for the host's type field; no caller branches on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PlatformKind {
-    /// One Docker engine.
-    Docker,
-    /// A Docker Swarm, reached through a manager.
-    Swarm,
-    /// A Kubernetes cluster.
-    Kubernetes,
-}
-
-impl fmt::Display for PlatformKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Docker => "docker",
-            Self::Swarm => "swarm",
-            Self::Kubernetes => "kubernetes",
-        })
-    }
-}
+use std::collections::BTreeSet;
 
 /// The role of an engine in a swarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +18,7 @@ pub enum SwarmRole {
 }
 
 /// The result of a read-only probe of the platform's API.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Probe {
     /// The kind of platform that answered.
     pub kind: PlatformKind,

@@ -39,13 +39,18 @@ use std::{net::IpAddr, sync::Arc};
 
 pub use swarm::{SwarmAgent, SwarmPlatform};
 
+/// The kind of Docker engines.
+pub const DOCKER: PlatformKind = PlatformKind::new("docker");
+/// The kind of Docker Swarms.
+pub const SWARM: PlatformKind = PlatformKind::new("swarm");
+
 /// Makes agents for Docker engines.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DockerPlatform;
 
 impl Platform for DockerPlatform {
     fn kind(&self) -> PlatformKind {
-        PlatformKind::Docker
+        DOCKER
     }
 
     fn accepts_address(&self, address: &str) -> bool {

@@ -1,6 +1,6 @@
 //! Probe of the engine.
 
-use crate::{DockerAgent, engine::CALL};
+use crate::{DOCKER, DockerAgent, SWARM, engine::CALL};
 use bollard::models::{LocalNodeState, SwarmInfo, SystemInfo};
 use chainpool_agent::{Error, PlatformKind, Probe, Result, SwarmRole};
 use std::{path::PathBuf, time::SystemTime};
@@ -77,9 +77,9 @@ fn role(swarm: Option<&SwarmInfo>) -> (PlatformKind, SwarmRole) {
         )
     };
     match swarm {
-        Some(s) if s.control_available == Some(true) => (PlatformKind::Swarm, SwarmRole::Manager),
-        Some(s) if member(s) => (PlatformKind::Docker, SwarmRole::Worker),
-        _ => (PlatformKind::Docker, SwarmRole::None),
+        Some(s) if s.control_available == Some(true) => (SWARM, SwarmRole::Manager),
+        Some(s) if member(s) => (DOCKER, SwarmRole::Worker),
+        _ => (DOCKER, SwarmRole::None),
     }
 }
 
@@ -133,16 +133,16 @@ mod tests {
         };
         assert_eq!(
             role(Some(&info(LocalNodeState::ACTIVE, true))),
-            (PlatformKind::Swarm, SwarmRole::Manager)
+            (SWARM, SwarmRole::Manager)
         );
         assert_eq!(
             role(Some(&info(LocalNodeState::ACTIVE, false))),
-            (PlatformKind::Docker, SwarmRole::Worker)
+            (DOCKER, SwarmRole::Worker)
         );
         assert_eq!(
             role(Some(&info(LocalNodeState::INACTIVE, false))),
-            (PlatformKind::Docker, SwarmRole::None)
+            (DOCKER, SwarmRole::None)
         );
-        assert_eq!(role(None), (PlatformKind::Docker, SwarmRole::None));
+        assert_eq!(role(None), (DOCKER, SwarmRole::None));
     }
 }

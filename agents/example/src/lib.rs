@@ -26,6 +26,9 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+/// The kind of this platform.
+const KIND: PlatformKind = PlatformKind::new("example");
+
 /// Time limit of waiting for a job.
 const SETTLE: Duration = Duration::from_secs(2);
 
@@ -130,7 +133,7 @@ impl Agent for MemoryAgent {
 
     async fn probe(&self) -> Result<Probe> {
         Ok(Probe {
-            kind: PlatformKind::Docker,
+            kind: KIND,
             engine_id: self.world.id().to_owned(),
             name: "memory".into(),
             version: env!("CARGO_PKG_VERSION").into(),

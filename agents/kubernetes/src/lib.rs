@@ -45,6 +45,9 @@ use pod_status::PodStatus;
 use server::Server;
 use std::sync::{Arc, Mutex, atomic::AtomicUsize};
 
+/// The kind of Kubernetes clusters.
+pub const KUBERNETES: PlatformKind = PlatformKind::new("kubernetes");
+
 /// Creates agents for Kubernetes clusters.
 #[derive(Debug, Clone)]
 pub struct KubernetesPlatform {
@@ -54,11 +57,15 @@ pub struct KubernetesPlatform {
 
 impl Platform for KubernetesPlatform {
     fn kind(&self) -> PlatformKind {
-        PlatformKind::Kubernetes
+        KUBERNETES
     }
 
     fn accepts_address(&self, address: &str) -> bool {
         address == "in-cluster" || address.starts_with("https://")
+    }
+
+    fn settings(&self) -> &'static [&'static str] {
+        &["kubeconfig", "storage_class"]
     }
 
     fn connect(&self, connection: &Connection) -> Result<Arc<dyn Agent>> {

@@ -1,7 +1,7 @@
 //! The probe of a cluster.
 
-use crate::{KubernetesAgent, server::CALL};
-use chainpool_agent::{Error, Machine, PlatformKind, Probe, Result, SwarmRole};
+use crate::{KUBERNETES, KubernetesAgent, server::CALL};
+use chainpool_agent::{Error, Machine, Probe, Result, SwarmRole};
 use http::{HeaderMap, Request, header::DATE};
 use http_body_util::BodyExt;
 use k8s_openapi::{
@@ -41,7 +41,7 @@ impl KubernetesAgent {
             .and_then(|n| n.status.as_ref())
             .and_then(|s| s.node_info.as_ref());
         Ok(Probe {
-            kind: PlatformKind::Kubernetes,
+            kind: KUBERNETES,
             engine_id,
             name: self.server.address(),
             version: version.git_version,

@@ -22,6 +22,9 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
+/// The kind of this platform. No other crate names it: they know it from the platform alone, as any kind.
+pub const KIND: PlatformKind = PlatformKind::new("memory");
+
 /// Time limit of waiting for a job.
 const SETTLE: Duration = Duration::from_secs(2);
 
@@ -354,7 +357,7 @@ impl Agent for MemoryAgent {
     async fn probe(&self) -> Result<Probe> {
         let probe = async {
             Ok(Probe {
-                kind: PlatformKind::Docker,
+                kind: KIND,
                 engine_id: self.world.state().engine_id.clone(),
                 name: "memory".to_owned(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -22,7 +22,7 @@ mod start;
 mod state;
 mod world;
 
-pub use agent::MemoryAgent;
+pub use agent::{KIND, MemoryAgent};
 pub use fault::{Fault, Verb};
 pub use world::World;
 
@@ -33,7 +33,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Makes agents for worlds by address. Its kind is Docker, because the product has no kind for it.
+/// Makes agents for worlds by address.
 #[derive(Default)]
 pub struct MemoryPlatform {
     worlds: Mutex<BTreeMap<String, Arc<World>>>,
@@ -50,7 +50,7 @@ impl MemoryPlatform {
     /// Serves a world under a name and returns its address. A later call may serve another world under the
     /// same name, like a new engine at an old address.
     pub fn serve(&self, name: &str, world: &Arc<World>) -> String {
-        let address = format!("unix:///memory/{name}.sock");
+        let address = format!("{KIND}://{name}");
         self.worlds
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -62,11 +62,11 @@ impl MemoryPlatform {
 #[async_trait]
 impl Platform for MemoryPlatform {
     fn kind(&self) -> PlatformKind {
-        PlatformKind::Docker
+        KIND
     }
 
     fn accepts_address(&self, address: &str) -> bool {
-        address.starts_with("unix://")
+        address.starts_with(&format!("{KIND}://"))
     }
 
     fn connect(&self, connection: &Connection) -> Result<Arc<dyn Agent>> {

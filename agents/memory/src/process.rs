@@ -108,11 +108,14 @@ pub(crate) struct Line {
 impl Process {
     /// The process of a node.
     pub(crate) fn of_node(key: &ClusterKey, spec: &NodeSpec) -> Self {
+        // The files are written to the volumes and are not needed again.
+        let mut spec = spec.clone();
+        spec.files = Vec::new();
         Self {
             key: *key,
-            spec: spec.clone(),
-            job: false,
             program: Program::of(&spec.command),
+            spec,
+            job: false,
             state: NodeState::Created,
             root: Files::new(),
             echoes: BTreeSet::new(),

@@ -14,6 +14,8 @@ mod nodes;
 mod parameters;
 mod process_state;
 mod registry;
+#[cfg(test)]
+mod replay_tests;
 mod retry;
 mod saturation;
 mod shell;

@@ -137,19 +137,16 @@ impl Orchestrator {
         let rows = page(self.store().read().cluster_page(&query).await?, limit, |row| {
             row.id
         });
-        let hosts = self.hosts_by_id().await?;
-        let mut items = Vec::with_capacity(rows.items.len());
-        for row in rows.items {
-            let lease = if row.leased {
-                self.store().read().lease_of(row.id).await?
-            } else {
-                None
-            };
-            let host = hosts.get(&row.host_id);
-            items.push(self.present_cluster(row, host, lease.as_ref()));
-        }
+        let read = self.store().read();
+        let hosts = read.host_names(rows.items.iter().map(|row| row.host_id)).await?;
+        let of_holders = rows.items.iter().filter(|row| row.leased).map(|row| row.id);
+        let leases = read.leases_of(of_holders).await?;
+        let present = |row: ClusterRow| {
+            let (host, lease) = (hosts.get(&row.host_id), leases.get(&row.id));
+            self.present_cluster(row, host.map(String::as_str), lease)
+        };
         Ok(api::Page {
-            items,
+            items: rows.items.into_iter().map(present).collect(),
             next: rows.next,
         })
     }

@@ -47,34 +47,29 @@ impl Orchestrator {
             new.kubeconfig.clone(),
             settings.mirror.as_deref(),
         )?;
-        if let Some(wanted) = new.platform.filter(|wanted| !self.runtime.agents.has(*wanted)) {
-            return Err(Error::field(
-                "type",
-                format!(
-                    "no agent for {wanted} is available; available: {}",
-                    self.runtime.agents.known()
-                ),
-            ));
+        if let Some(wanted) = &new.platform {
+            self.runtime.agents.find(wanted)?;
         }
         // The form of the address selects the agent that probes first; the probe determines the platform.
-        let guessed = self
-            .runtime
-            .agents
-            .guess(&new.address)
-            .or(new.platform)
-            .unwrap_or(api::Platform::Docker);
-        settings::check_platform(guessed, new.kubeconfig.is_some(), new.storage_class.as_deref())?;
+        let guessed = self.runtime.agents.guess(&new.address, new.platform.as_ref())?;
+        let supported = self.runtime.agents.find(&guessed)?.settings();
+        settings::check_platform(
+            &guessed,
+            supported,
+            new.kubeconfig.is_some(),
+            new.storage_class.as_deref(),
+        )?;
         let connection = self
             .runtime
             .agents
             .connection(&new.address, &settings, secrets.clone());
-        let mut agent = self.runtime.agents.connect(guessed, &connection)?;
+        let mut agent = self.runtime.agents.connect(&guessed, &connection)?;
         settings.ports = new.ports.unwrap_or(agent.capabilities().ports);
         self.check_settings(&settings, new.capacity.unwrap_or(CAPACITY), None)?;
         let mut probe = agent.probe().await.map_err(|e| unreachable(&new.address, &e))?;
-        let platform = self.check_probe(new.platform, &probe)?;
+        let platform = self.check_probe(new.platform.as_ref(), &probe)?;
         if platform != guessed {
-            agent = self.runtime.agents.connect(platform, &connection)?;
+            agent = self.runtime.agents.connect(&platform, &connection)?;
             settings.ports = new.ports.unwrap_or(agent.capabilities().ports);
             probe = agent.probe().await.map_err(|e| unreachable(&new.address, &e))?;
         }
@@ -150,7 +145,7 @@ impl Orchestrator {
         self.present_host(row).await
     }
 
-    fn check_probe(&self, wanted: Option<api::Platform>, probe: &Probe) -> Result<api::Platform> {
+    fn check_probe(&self, wanted: Option<&api::Platform>, probe: &Probe) -> Result<api::Platform> {
         if probe.swarm == SwarmRole::Worker {
             return Err(Error::field(
                 "address",
@@ -159,7 +154,7 @@ impl Orchestrator {
         }
         let found = platform_of(probe.kind);
         if let Some(wanted) = wanted
-            && wanted != found
+            && *wanted != found
         {
             return Err(Error::field(
                 "type",
@@ -168,7 +163,7 @@ impl Orchestrator {
                 ),
             ));
         }
-        if !self.runtime.agents.has(found) {
+        if self.runtime.agents.find(&found).is_err() {
             return Err(Error::field(
                 "type",
                 format!(
@@ -193,19 +188,24 @@ impl Orchestrator {
     pub async fn host_list(&self, caller: &Caller, filter: &api::HostFilter) -> Result<api::Page<api::Host>> {
         policy::must_operate(caller)?;
         check_search(filter.search.as_deref())?;
+        if let Some(platform) = &filter.platform {
+            self.runtime.agents.find(platform)?;
+        }
         let rows = page(
             self.store().read().host_page(filter).await?,
             filter.limit,
             |row| row.id,
         );
-        let mut items = Vec::with_capacity(rows.items.len());
-        for row in rows.items {
-            items.push(self.present_host(row).await?);
-        }
         Ok(api::Page {
-            items,
+            items: self.present_hosts(rows.items).await?,
             next: rows.next,
         })
+    }
+
+    /// Lists the platforms that a host may have.
+    pub fn platforms(&self, caller: &Caller) -> Result<Vec<api::Platform>> {
+        policy::must_operate(caller)?;
+        Ok(self.runtime.agents.platforms().collect())
     }
 
     /// Shows a host by name or id.
@@ -254,7 +254,7 @@ impl Orchestrator {
             let probe = self
                 .runtime
                 .agents
-                .connect(after.platform.0, &connection)?
+                .connect(&after.platform.0, &connection)?
                 .probe()
                 .await
                 .map_err(|e| unreachable(&after.address, &e))?;

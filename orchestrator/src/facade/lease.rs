@@ -6,7 +6,7 @@ mod refusal;
 use crate::{
     Caller, Error, Orchestrator, Result,
     facade::{
-        presenter::{lease_named, lease_with, page},
+        presenter::{lease_named, page},
         validation::check_labels,
     },
     operations::cause::Cause,
@@ -185,15 +185,14 @@ impl Orchestrator {
             limit,
         };
         let rows = page(self.store().read().lease_page(&query).await?, limit, |row| row.id);
-        let hosts = self.hosts_by_id().await?;
-        let mut items = Vec::with_capacity(rows.items.len());
-        for row in rows.items {
-            let cluster = self.store().read().cluster(row.cluster_id).await?;
-            let host = cluster.as_ref().and_then(|c| hosts.get(&c.host_id));
-            items.push(lease_with(row, cluster.as_ref(), host));
-        }
+        let clusters = rows.items.iter().map(|row| row.cluster_id);
+        let names = self.store().read().lease_names(clusters).await?;
+        let present = |row: LeaseRow| {
+            let names = names.get(&row.cluster_id).cloned().unwrap_or_default();
+            lease_named(row, names)
+        };
         Ok(api::Page {
-            items,
+            items: rows.items.into_iter().map(present).collect(),
             next: rows.next,
         })
     }

@@ -62,12 +62,8 @@ impl Orchestrator {
         let rows = page(self.store().read().operation_page(&query).await?, limit, |row| {
             row.id
         });
-        let mut items = Vec::with_capacity(rows.items.len());
-        for row in rows.items {
-            items.push(self.present_operation(row, false).await?);
-        }
         Ok(api::Page {
-            items,
+            items: self.present_operations(rows.items).await?,
             next: rows.next,
         })
     }

@@ -6,9 +6,8 @@ use crate::{
     placement::{fill_key::fill_key, fill_policy::FAILURES_TO_PAUSE},
     runtime::public_endpoints::public_endpoints,
 };
-use chainpool_api::{self as api, ClusterState, HealthState, StepState, Timestamp};
-use chainpool_store::{ClusterRow, HostRow, LeaseNames, LeaseRow, OperationRow, StepRow};
-use std::collections::BTreeMap;
+use chainpool_api::{self as api, Timestamp};
+use chainpool_store::{ClusterRow, HostRow, LeaseNames, LeaseRow};
 use uuid::Uuid;
 
 /// Builds a page and its cursor: the rows hold one more than the page if there is a next page.
@@ -24,33 +23,6 @@ pub(crate) fn page<T>(mut items: Vec<T>, limit: Option<u32>, id: impl Fn(&T) -> 
     api::Page { items, next }
 }
 
-/// Counts clusters by state and health.
-pub(crate) fn counts<'a>(
-    clusters: impl Iterator<Item = &'a ClusterRow>,
-    fresh_since: Timestamp,
-) -> api::Counts {
-    let mut counts = api::Counts::default();
-    for cluster in clusters {
-        counts.clusters += 1;
-        counts.offered += u32::from(cluster.is_offered(fresh_since));
-        counts.leased += u32::from(cluster.leased);
-        match cluster.state.0 {
-            ClusterState::Creating | ClusterState::Resetting => counts.making += 1,
-            ClusterState::Failed => counts.failed += 1,
-            ClusterState::Stopped => counts.stopped += 1,
-            ClusterState::Ready => match cluster.health.0 {
-                HealthState::Healthy => counts.healthy += 1,
-                HealthState::Degraded => counts.degraded += 1,
-                HealthState::Broken => counts.broken += 1,
-                HealthState::Unknown => counts.unknown += 1,
-                HealthState::Starting | HealthState::Stopped => {}
-            },
-            ClusterState::Deleting => {}
-        }
-    }
-    counts
-}
-
 /// The name of a machine; its id if the host no longer lists it.
 fn machine_name(host: &HostRow, id: &str) -> String {
     let known = host
@@ -64,67 +36,49 @@ fn machine_name(host: &HostRow, id: &str) -> String {
 impl Orchestrator {
     /// Presents a host with its counts.
     pub(crate) async fn present_host(&self, row: HostRow) -> Result<api::Host> {
-        let clusters = self.store().read().clusters_of(row.id).await?;
-        let counts = counts(clusters.iter(), self.store().fresh_since(Timestamp::now()));
-        let operation = self.store().read().operation_of_host(row.id).await?;
-        let settings = row.settings.0;
-        let paused = settings.fill.iter().enumerate().filter_map(|(place, entry)| {
-            let pause = row.fill_state.0.get(&fill_key(entry))?;
-            let text = format!(
-                "failed {} times, next attempt at {}: {}",
-                pause.failures, pause.next_at, pause.reason
-            );
-            (pause.failures >= FAILURES_TO_PAUSE).then_some((place.to_string(), text))
-        });
-        Ok(api::Host {
-            id: row.id,
-            name: row.name,
-            platform: row.platform.0,
-            address: row.address,
-            engine_id: row.engine_id,
-            state: row.state.0,
-            reason: row.reason,
-            since: row.since.0,
-            schedulable: row.schedulable,
-            autofill: row.autofill,
-            capacity: number(row.capacity),
-            memory_factor: settings.memory_factor,
-            disk_floor: settings.disk_floor,
-            fill_paused: paused.collect(),
-            fill: settings.fill,
-            public_address: settings.public_address,
-            bind: settings.bind.to_string(),
-            ports: settings.ports,
-            subnets: settings.subnets.to_string(),
-            log: settings.log,
-            mirror: settings.mirror,
-            images: settings.images,
-            insecure: settings.insecure,
-            storage_class: settings.storage_class.clone(),
-            maintenance_until: row.maintenance_until.map(|m| m.0),
-            info: row.info.map(|i| i.0),
-            clusters: counts.clusters,
-            offered: counts.offered,
-            leased: counts.leased,
-            operation_id: operation.map(|o| o.id),
-            created_at: row.created_at.0,
-        })
+        let mut presented = self.present_hosts(vec![row]).await?;
+        presented
+            .pop()
+            .ok_or_else(|| Error::internal("one row is presented as one host"))
+    }
+
+    /// Presents hosts with their counts.
+    pub(crate) async fn present_hosts(&self, rows: Vec<HostRow>) -> Result<Vec<api::Host>> {
+        let operations = self
+            .store()
+            .read()
+            .operations_of_hosts(rows.iter().map(|row| row.id))
+            .await?;
+        let fleet = self.placement.fleet().await?;
+        let fresh_since = self.store().fresh_since(Timestamp::now());
+        let present = |row: HostRow| {
+            let counts = fleet.host(row.id).map(|host| host.counts(fresh_since));
+            let operation = operations.get(&row.id).copied();
+            host_with(row, &counts.unwrap_or_default(), operation)
+        };
+        Ok(rows.into_iter().map(present).collect())
     }
 
     /// Presents a cluster for a list.
     pub(crate) fn present_cluster(
         &self,
         row: ClusterRow,
-        host: Option<&HostRow>,
+        host: Option<&str>,
         lease: Option<&LeaseRow>,
     ) -> api::Cluster {
-        let runtime = self.runtime.cache.cluster(row.id, number(row.generation));
+        let (checked_at, height) = self
+            .runtime
+            .cache
+            .read(row.id, number(row.generation), |runtime| {
+                (runtime.checked_at, runtime.height())
+            })
+            .unwrap_or_default();
         let stored = (row.checked_at.0.0 > 0).then_some(row.checked_at.0);
         let known = row.height.and_then(|h| u64::try_from(h).ok());
         api::Cluster {
             id: row.id,
             host_id: row.host_id,
-            host: host.map(|h| h.name.clone()).unwrap_or_default(),
+            host: host.unwrap_or_default().to_owned(),
             offered: row.is_offered(self.store().fresh_since(Timestamp::now())),
             network_type: row.network_type,
             preset: Some(row.preset),
@@ -140,13 +94,13 @@ impl Orchestrator {
                 state: row.health.0,
                 reason: row.health_reason,
                 since: row.health_since.0,
-                checked_at: runtime.checked_at.max(stored),
+                checked_at: checked_at.max(stored),
             },
             holder: lease.map(|l| l.holder.clone()),
             lease_id: lease.map(|l| l.id),
             operation_id: row.operation_id,
             // The stored height of a free cluster is not kept up to date, so an old value is not shown.
-            height: runtime.height().max(known.filter(|_| row.leased)),
+            height: height.max(known.filter(|_| row.leased)),
             proof: row.proof.map(|p| p.0),
             maintenance_until: row.maintenance_until.map(|m| m.0),
             created_at: row.created_at.0,
@@ -165,7 +119,8 @@ impl Orchestrator {
         let generation = number(row.generation);
         let runtime = self.runtime.cache.cluster(row.id, generation);
         let stored = read.revision(row.id, generation).await?;
-        let mut presented = self.present_cluster(row, host.as_ref(), lease.as_ref());
+        let mut presented =
+            self.present_cluster(row, host.as_ref().map(|host| host.name.as_str()), lease.as_ref());
         if let (Some(stored), Some(host)) = (stored, &host) {
             let public_endpoints = public_endpoints(host);
             let node = |spec: &chainpool_agent::NodeSpec| api::Node {
@@ -202,109 +157,9 @@ impl Orchestrator {
 
     /// Presents a lease with related names.
     pub(crate) async fn present_lease(&self, row: LeaseRow) -> Result<api::Lease> {
-        let cluster = self.store().read().cluster(row.cluster_id).await?;
-        let host = match &cluster {
-            Some(cluster) => self.store().read().host(cluster.host_id).await?,
-            None => None,
-        };
-        Ok(lease_with(row, cluster.as_ref(), host.as_ref()))
-    }
-
-    /// Presents an operation, optionally with its steps.
-    pub(crate) async fn present_operation(&self, row: OperationRow, steps: bool) -> Result<api::Operation> {
-        let read = self.store().read();
-        let host = read.host(row.host_id).await?;
-        let cluster = match row.cluster_id {
-            Some(id) => read.cluster(id).await?,
-            None => None,
-        };
-        let own = read.steps(row.id).await?;
-        let children = if row.cluster_id.is_none() {
-            read.operation_children(row.id).await?
-        } else {
-            Vec::new()
-        };
-        let (done, total) = if children.is_empty() {
-            (
-                own.iter().filter(|s| s.state.0 == StepState::Done).count(),
-                own.len(),
-            )
-        } else {
-            (
-                children.iter().filter(|c| c.state.0.is_over()).count(),
-                children.len(),
-            )
-        };
-        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let mut presented = api::Operation {
-            id: row.id,
-            kind: row.kind.0,
-            state: row.state.0,
-            host_id: row.host_id,
-            host: host.map(|h| h.name).unwrap_or_default(),
-            cluster_id: row.cluster_id,
-            cluster: cluster.map(|c| c.name),
-            parent_id: row.parent_id,
-            by: row.author,
-            reason: row.reason,
-            created_at: row.created_at.0,
-            started_at: row.started_at.map(|m| m.0),
-            ended_at: row.ended_at.map(|m| m.0),
-            done: count(done),
-            total: count(total),
-            steps: Vec::new(),
-            result: row.result.map(|r| r.0),
-            error: row.error,
-        };
-        if steps {
-            presented.steps = if children.is_empty() {
-                own.into_iter().map(step).collect()
-            } else {
-                self.children_as_steps(children).await?
-            };
-        }
-        Ok(presented)
-    }
-
-    async fn children_as_steps(&self, children: Vec<OperationRow>) -> Result<Vec<api::Step>> {
-        let mut steps = Vec::with_capacity(children.len());
-        for (seq, child) in (0u32..).zip(children) {
-            let (done, total) = self.store().read().step_counts(child.id).await?;
-            let cluster = match child.cluster_id {
-                Some(id) => self.store().read().cluster(id).await?.map(|c| c.name),
-                None => None,
-            };
-            let state = match child.state.0 {
-                api::OperationState::Queued => StepState::Pending,
-                api::OperationState::Running => StepState::Started,
-                api::OperationState::Succeeded => StepState::Done,
-                api::OperationState::Failed | api::OperationState::Superseded => StepState::Failed,
-            };
-            steps.push(api::Step {
-                seq,
-                title: format!("{} {}", child.kind.0, cluster.unwrap_or_default()),
-                state,
-                started_at: child.started_at.map(|m| m.0),
-                ended_at: child.ended_at.map(|m| m.0),
-                note: child.error.or_else(|| {
-                    (state == StepState::Started)
-                        .then(|| format!("{done} of {total} steps, operation {}", child.id))
-                }),
-            });
-        }
-        Ok(steps)
-    }
-
-    /// Reads all hosts by id, for lists.
-    pub(crate) async fn hosts_by_id(&self) -> Result<BTreeMap<Uuid, HostRow>> {
-        Ok(self
-            .store()
-            .read()
-            .hosts()
-            .await?
-            .into_iter()
-            .map(|h| (h.id, h))
-            .collect())
+        let mut names = self.store().read().lease_names([row.cluster_id]).await?;
+        let names = names.remove(&row.cluster_id).unwrap_or_default();
+        Ok(lease_named(row, names))
     }
 
     /// Reads a host by name or id.
@@ -317,14 +172,56 @@ impl Orchestrator {
     }
 }
 
-/// Presents a lease with its cluster and host, if they exist.
-pub(crate) fn lease_with(row: LeaseRow, cluster: Option<&ClusterRow>, host: Option<&HostRow>) -> api::Lease {
-    let names = LeaseNames {
-        cluster: cluster.map(|c| c.name.clone()).unwrap_or_default(),
-        network_type: cluster.map(|c| c.network_type.clone()).unwrap_or_default(),
-        host: host.map(|h| h.name.clone()).unwrap_or_default(),
+/// Presents a host with these counts and its operation, if any.
+fn host_with(row: HostRow, counts: &api::Counts, operation_id: Option<Uuid>) -> api::Host {
+    let settings = row.settings.0;
+    // A key is a document; most policies have no failing entry.
+    let failing = if row.fill_state.0.is_empty() {
+        &[]
+    } else {
+        settings.fill.as_slice()
     };
-    lease_named(row, names)
+    let paused = failing.iter().enumerate().filter_map(|(place, entry)| {
+        let pause = row.fill_state.0.get(&fill_key(entry))?;
+        let text = format!(
+            "failed {} times, next attempt at {}: {}",
+            pause.failures, pause.next_at, pause.reason
+        );
+        (pause.failures >= FAILURES_TO_PAUSE).then_some((place.to_string(), text))
+    });
+    api::Host {
+        id: row.id,
+        name: row.name,
+        platform: row.platform.0.clone(),
+        address: row.address,
+        engine_id: row.engine_id,
+        state: row.state.0,
+        reason: row.reason,
+        since: row.since.0,
+        schedulable: row.schedulable,
+        autofill: row.autofill,
+        capacity: number(row.capacity),
+        memory_factor: settings.memory_factor,
+        disk_floor: settings.disk_floor,
+        fill_paused: paused.collect(),
+        fill: settings.fill,
+        public_address: settings.public_address,
+        bind: settings.bind.to_string(),
+        ports: settings.ports,
+        subnets: settings.subnets.to_string(),
+        log: settings.log,
+        mirror: settings.mirror,
+        images: settings.images,
+        insecure: settings.insecure,
+        storage_class: settings.storage_class.clone(),
+        maintenance_until: row.maintenance_until.map(|m| m.0),
+        info: row.info.map(|i| i.0),
+        clusters: counts.clusters,
+        offered: counts.offered,
+        leased: counts.leased,
+        operation_id,
+        created_at: row.created_at.0,
+    }
 }
 
 /// Presents a lease with related names.
@@ -346,16 +243,5 @@ pub(crate) fn lease_named(row: LeaseRow, names: LeaseNames) -> api::Lease {
         expires_at: row.expires_at.map(|m| m.0),
         ended_at: row.ended_at.map(|m| m.0),
         operation_id: row.operation_id,
-    }
-}
-
-fn step(row: StepRow) -> api::Step {
-    api::Step {
-        seq: number(row.seq),
-        title: row.title,
-        state: row.state.0,
-        started_at: row.started_at.map(|m| m.0),
-        ended_at: row.ended_at.map(|m| m.0),
-        note: row.note,
     }
 }

@@ -2,18 +2,39 @@
 
 use crate::{
     Caller, Orchestrator, Result,
-    facade::presenter::counts,
     health::Health,
     number::number,
     placement::{choose::shares, fill_policy::fill_problems},
     policy,
     runtime::findings::{Check, DatabaseCheck, Watched},
 };
-use chainpool_api::{self as api, ClusterState, HealthState, OperationFilter, OperationState, Timestamp};
+use chainpool_api::{self as api, HostState, OperationFilter, OperationState, Timestamp};
 use chainpool_health::millis;
-use chainpool_store::{ClusterRow, HostRow};
+use chainpool_store::HostRow;
 use std::collections::BTreeMap;
 use uuid::Uuid;
+
+/// The status in a few numbers.
+#[derive(Debug, Clone, Default)]
+pub struct StatusBrief {
+    /// The pool.
+    pub pool: api::Counts,
+    /// The number of unreachable hosts.
+    pub unreachable_hosts: usize,
+    /// The number of problems.
+    pub problems: usize,
+}
+
+/// The assessment of all hosts and clusters.
+struct FleetStatus {
+    /// Empty unless requested.
+    hosts: Vec<api::HostStatus>,
+    unreachable_hosts: usize,
+    pool: api::Counts,
+    by_type: BTreeMap<String, api::Counts>,
+    unclaimed: Vec<api::Unclaimed>,
+    problems: Vec<String>,
+}
 
 impl Orchestrator {
     /// Returns the status visible to the caller: everything for operators; for others the pool in numbers and
@@ -22,19 +43,8 @@ impl Orchestrator {
         if policy::operates(caller) {
             return self.status(caller).await;
         }
-        let fresh_since = self.store().fresh_since(Timestamp::now());
-        let read = self.store().read();
-        let (hosts, clusters) = (read.hosts().await?, read.clusters().await?);
-        let mut running = Vec::new();
-        for cluster in self
-            .cluster_list(caller, &api::ClusterFilter::default())
-            .await?
-            .items
-        {
-            if let Some(operation) = cluster.operation_id {
-                running.push(self.operation_show(caller, operation).await?);
-            }
-        }
+        let running = self.running_on_own(caller).await?;
+        let FleetStatus { pool, by_type, .. } = self.fleet_status(Timestamp::now(), false).await?;
         Ok(api::Status {
             ok: true,
             problems: Vec::new(),
@@ -42,8 +52,8 @@ impl Orchestrator {
             instance: String::new(),
             paused: self.runtime.is_paused(),
             started_at: self.runtime.started_at,
-            pool: pool(&hosts, &clusters, fresh_since),
-            by_type: by_type(&hosts, &clusters, fresh_since),
+            pool,
+            by_type,
             hosts: Vec::new(),
             database: api::DatabaseStatus {
                 ok: true,
@@ -62,79 +72,36 @@ impl Orchestrator {
         })
     }
 
+    /// Lists the operations in progress on the clusters that the caller may use.
+    async fn running_on_own(&self, caller: &Caller) -> Result<Vec<api::Operation>> {
+        let clusters = self.cluster_list(caller, &api::ClusterFilter::default()).await?;
+        let running = clusters.items.iter().filter_map(|cluster| cluster.operation_id);
+        let read = self.store().read();
+        let leases = read
+            .leases_of(clusters.items.iter().map(|cluster| cluster.id))
+            .await?;
+        let mut rows = read.operations_by_id(running).await?;
+        rows.retain(|row| {
+            let lease = row.cluster_id.and_then(|cluster| leases.get(&cluster));
+            policy::may_read_operation(caller, row, lease)
+        });
+        // In the order of the clusters, newest first.
+        rows.sort_by_key(|row| std::cmp::Reverse(row.cluster_id));
+        self.present_operations_with_steps(rows).await
+    }
+
     /// Returns the status of the installation.
     pub async fn status(&self, caller: &Caller) -> Result<api::Status> {
         policy::must_operate(caller)?;
-        let now = Timestamp::now();
-        let fresh_since = self.store().fresh_since(now);
-        let read = self.store().read();
-        let (hosts, clusters) = (read.hosts().await?, read.clusters().await?);
-        let paused = self.runtime.is_paused();
-        let mut problems = Vec::new();
-        if paused {
-            problems.push(
-                "paused after a restore: check the unclaimed objects, then run chainpool resume".to_owned(),
-            );
-        }
-        let mut host_views = Vec::new();
-        for host in &hosts {
-            let mut own = Health::host_problems(host, now);
-            let unfilled = self.runtime.findings.fill(host.id);
-            own.extend(unfilled.map(|why| format!("host {} cannot be filled: {why}", host.name)));
-            let of_host: Vec<ClusterRow> = clusters
-                .iter()
-                .filter(|c| c.host_id == host.id)
-                .cloned()
-                .collect();
-            own.extend(fill_problems(&self.runtime.registry, host, &of_host));
-            problems.extend(own.iter().cloned());
-            let mut counts = counts(clusters.iter().filter(|c| c.host_id == host.id), fresh_since);
-            counts.capacity = number(host.capacity);
-            let checked_at = host.info.as_ref().map(|i| i.0.checked_at);
-            host_views.push(api::HostStatus {
-                name: host.name.clone(),
-                state: host.state.0,
-                problems: own,
-                counts,
-                checked_at,
-            });
-        }
-        let is_future = |until: Option<chainpool_store::Moment>| until.is_some_and(|until| until.0 > now);
-        let in_maintenance: Vec<Uuid> = hosts
-            .iter()
-            .filter(|h| is_future(h.maintenance_until))
-            .map(|h| h.id)
-            .collect();
-        let monitored = clusters
-            .iter()
-            .filter(|c| !is_future(c.maintenance_until) && !in_maintenance.contains(&c.host_id));
-        problems.extend(monitored.filter_map(cluster_problem));
-        let known: Vec<Uuid> = hosts.iter().map(|h| h.id).collect();
-        let unclaimed: Vec<_> = known
-            .iter()
-            .flat_map(|id| self.runtime.findings.unclaimed(*id))
-            .collect();
-        problems.extend(unclaimed.iter().map(|u| {
-            format!(
-                "host {}: {} objects of cluster {} are unclaimed; remove them with chainpool host adopt",
-                u.host,
-                u.objects.len(),
-                u.cluster_id
-            )
-        }));
-        problems.extend(crashes(&self.runtime.findings.crashed(), &hosts, &clusters));
-        let database = self.database_status();
-        if !database.ok {
-            problems.push(format!("database: {}", database.message));
-        }
-        let watchdog = self.runtime.findings.watchdog();
-        let late = now.millis_since(watchdog.last_pass_at.unwrap_or(self.runtime.started_at));
-        if late > millis(self.runtime.policy.assessment.full_pass_late) {
-            problems.push(format!(
-                "the watchdog has not completed a full pass for {} s",
-                late / 1000
-            ));
-        }
+        let FleetStatus {
+            hosts,
+            pool,
+            by_type,
+            unclaimed,
+            problems,
+            unreachable_hosts: _,
+        } = self.fleet_status(Timestamp::now(), true).await?;
+        let (database, watchdog) = (self.database_status(), self.runtime.findings.watchdog());
         let running = OperationFilter {
             state: Some(OperationState::Running),
             limit: Some(50),
@@ -145,16 +112,118 @@ impl Orchestrator {
             problems,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             instance: self.instance(),
-            paused,
+            paused: self.runtime.is_paused(),
             started_at: self.runtime.started_at,
-            pool: pool(&hosts, &clusters, fresh_since),
-            by_type: by_type(&hosts, &clusters, fresh_since),
-            hosts: host_views,
+            pool,
+            by_type,
+            hosts,
             database,
             watchdog,
             unclaimed,
             running: self.operation_list(caller, &running).await?.items,
         })
+    }
+
+    /// Returns the status in a few numbers, without reading all rows.
+    pub async fn status_brief(&self, caller: &Caller) -> Result<StatusBrief> {
+        policy::must_operate(caller)?;
+        let status = self.fleet_status(Timestamp::now(), false).await?;
+        Ok(StatusBrief {
+            pool: status.pool,
+            unreachable_hosts: status.unreachable_hosts,
+            problems: status.problems.len(),
+        })
+    }
+
+    /// Assesses all hosts and clusters, and what else may be wrong.
+    async fn fleet_status(&self, now: Timestamp, with_hosts: bool) -> Result<FleetStatus> {
+        let fresh_since = self.store().fresh_since(now);
+        let mut problems = Vec::new();
+        if self.runtime.is_paused() {
+            problems.push(
+                "paused after a restore: check the unclaimed objects, then run chainpool resume".to_owned(),
+            );
+        }
+        let unfilled = self.runtime.findings.fills();
+        let crashed = self.runtime.findings.crashed();
+        let fleet = self.placement.fleet().await?;
+        let is_future = |until: Option<Timestamp>| until.is_some_and(|until| until > now);
+        let mut host_views = Vec::new();
+        let mut cluster_problems = BTreeMap::new();
+        let (mut capacity, mut unreachable_hosts) = (0_u32, 0);
+        for summary in fleet.hosts() {
+            let host = &summary.row;
+            capacity = capacity.saturating_add(number(host.capacity));
+            unreachable_hosts += usize::from(host.state.0 == HostState::Unreachable);
+            let mut own = Health::host_problems(host, now);
+            let unfilled = unfilled.get(&host.id);
+            own.extend(unfilled.map(|why| format!("host {} cannot be filled: {why}", host.name)));
+            own.extend(fill_problems(host, summary.fill_counts()));
+            problems.extend(own.iter().cloned());
+            if !is_future(host.maintenance_until.map(|until| until.0)) {
+                let monitored = summary.clusters().filter(|c| !is_future(c.maintenance_until));
+                cluster_problems
+                    .extend(monitored.filter_map(|c| Some((c.id, c.problem.as_deref()?.to_owned()))));
+            }
+            if with_hosts {
+                let mut counts = summary.counts(fresh_since);
+                counts.capacity = number(host.capacity);
+                host_views.push(api::HostStatus {
+                    name: host.name.clone(),
+                    state: host.state.0,
+                    problems: own,
+                    counts,
+                    checked_at: host.info.as_ref().map(|i| i.0.checked_at),
+                });
+            }
+        }
+        problems.extend(cluster_problems.into_values());
+        let unclaimed = self
+            .runtime
+            .findings
+            .unclaimed_of(|host| fleet.host(host).is_some());
+        problems.extend(unclaimed.iter().map(|u| {
+            format!(
+                "host {}: {} objects of cluster {} are unclaimed; remove them with chainpool host adopt",
+                u.host,
+                u.objects.len(),
+                u.cluster_id
+            )
+        }));
+        let host_name = |id: Uuid| fleet.host(id).map(|host| host.row.name.as_str());
+        problems.extend(crashes(&crashed, host_name, |id| fleet.cluster_name(id)));
+        problems.extend(self.own_problems(now));
+        let mut by_type = fleet.counts_by_type(fresh_since);
+        add_capacities(&mut by_type, fleet.hosts().map(|host| &host.row));
+        Ok(FleetStatus {
+            hosts: host_views,
+            unreachable_hosts,
+            pool: api::Counts {
+                capacity,
+                ..fleet.counts(fresh_since)
+            },
+            by_type,
+            unclaimed,
+            problems,
+        })
+    }
+
+    /// Lists the problems of the database and of the watchdog.
+    fn own_problems(&self, now: Timestamp) -> Vec<String> {
+        let mut problems = Vec::new();
+        let database = self.database_status();
+        if !database.ok {
+            problems.push(format!("database: {}", database.message));
+        }
+        let last_pass_at = self.runtime.findings.watchdog().last_pass_at;
+        let late = now.millis_since(last_pass_at.unwrap_or(self.runtime.started_at));
+        if late > millis(self.runtime.policy.assessment.full_pass_late) {
+            problems.push(format!(
+                "the watchdog has not completed a full pass for {} s",
+                late / 1000
+            ));
+        }
+        problems
     }
 
     fn database_status(&self) -> api::DatabaseStatus {
@@ -191,18 +260,6 @@ impl Orchestrator {
     }
 }
 
-/// The pool in numbers.
-fn pool(hosts: &[HostRow], clusters: &[ClusterRow], fresh_since: Timestamp) -> api::Counts {
-    let capacity = hosts
-        .iter()
-        .map(|host| number(host.capacity))
-        .fold(0, u32::saturating_add);
-    api::Counts {
-        capacity,
-        ..counts(clusters.iter(), fresh_since)
-    }
-}
-
 /// The free disk space below which the database is at risk.
 const DISK_FLOOR: u64 = 100 * 1024 * 1024;
 
@@ -215,52 +272,28 @@ fn low_disk(free: u64) -> Option<String> {
     })
 }
 
-/// The pool by network type; the capacity of a type is its share of each host's capacity.
-fn by_type(
-    hosts: &[HostRow],
-    clusters: &[ClusterRow],
-    fresh_since: Timestamp,
-) -> BTreeMap<String, api::Counts> {
-    let mut types: BTreeMap<String, Vec<&ClusterRow>> = BTreeMap::new();
-    for cluster in clusters {
-        types
-            .entry(cluster.network_type.clone())
-            .or_default()
-            .push(cluster);
-    }
-    let mut capacity: BTreeMap<String, u32> = BTreeMap::new();
+/// Adds the capacity of each network type: its share of each host's capacity.
+fn add_capacities<'a>(by_type: &mut BTreeMap<String, api::Counts>, hosts: impl Iterator<Item = &'a HostRow>) {
     for host in hosts {
         let fill = &host.settings.0.fill;
         let shares = shares(fill);
         for entry in fill.iter().filter(|f| f.share > 0) {
-            types.entry(entry.network_type.clone()).or_default();
             let due = u64::from(number(host.capacity)) * u64::from(entry.share) / shares;
-            let of_type = capacity.entry(entry.network_type.clone()).or_default();
-            *of_type = of_type.saturating_add(u32::try_from(due).unwrap_or(u32::MAX));
+            let capacity = match by_type.get_mut(&entry.network_type) {
+                Some(counts) => &mut counts.capacity,
+                None => &mut by_type.entry(entry.network_type.clone()).or_default().capacity,
+            };
+            *capacity = capacity.saturating_add(u32::try_from(due).unwrap_or(u32::MAX));
         }
     }
-    let counted = |(name, of): (String, Vec<&ClusterRow>)| {
-        let capacity = capacity.get(&name).copied().unwrap_or(0);
-        (
-            name,
-            api::Counts {
-                capacity,
-                ..counts(of.into_iter(), fresh_since)
-            },
-        )
-    };
-    types.into_iter().map(counted).collect()
 }
 
 /// Describes crashed parts, except those of deleted hosts and clusters.
-fn crashes(crashed: &[(Watched, Timestamp)], hosts: &[HostRow], clusters: &[ClusterRow]) -> Vec<String> {
-    let host = |id: Uuid| hosts.iter().find(|host| host.id == id).map(|host| &host.name);
-    let cluster = |id: Uuid| {
-        clusters
-            .iter()
-            .find(|cluster| cluster.id == id)
-            .map(|cluster| &cluster.name)
-    };
+fn crashes<'a>(
+    crashed: &[(Watched, Timestamp)],
+    host: impl Fn(Uuid) -> Option<&'a str>,
+    cluster: impl Fn(Uuid) -> Option<&'a str>,
+) -> Vec<String> {
     let part = |part: Watched| {
         Some(match part {
             Watched::Job(name) => format!("the job {name} of the watchdog"),
@@ -279,21 +312,6 @@ fn crashes(crashed: &[(Watched, Timestamp)], hosts: &[HostRow], clusters: &[Clus
     crashed.iter().filter_map(shown).collect()
 }
 
-fn cluster_problem(row: &ClusterRow) -> Option<String> {
-    let bad = matches!(
-        row.health.0,
-        HealthState::Degraded | HealthState::Broken | HealthState::Unknown
-    );
-    match row.state.0 {
-        ClusterState::Failed => Some(format!("cluster {} failed: {}", row.name, row.health_reason)),
-        ClusterState::Ready if bad => Some(format!(
-            "cluster {} is {}: {}",
-            row.name, row.health.0, row.health_reason
-        )),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -309,11 +327,8 @@ mod tests {
         let orchestrator = Orchestrator::start(config).await.unwrap();
         let host = row();
         let shown = || {
-            crashes(
-                &orchestrator.runtime.findings.crashed(),
-                std::slice::from_ref(&host),
-                &[],
-            )
+            let name = |id| (id == host.id).then_some(host.name.as_str());
+            crashes(&orchestrator.runtime.findings.crashed(), name, |_| None)
         };
         let parts = [
             Watched::Job("autofill"),
@@ -355,9 +370,13 @@ mod tests {
         };
         host.settings.0.fill = vec![entry(u32::MAX), entry(1)];
         host.capacity = 10_000;
-        let capacity = by_type(&[host.clone()], &[], Timestamp::now())["cometbft"].capacity;
+        let mut by_type = BTreeMap::new();
+        add_capacities(&mut by_type, std::iter::once(&host));
+        let capacity = by_type["cometbft"].capacity;
         assert!((9_999..=10_000).contains(&capacity), "{capacity}");
         host.settings.0.fill = vec![entry(0)];
-        assert!(by_type(&[host], &[], Timestamp::now()).is_empty());
+        by_type.clear();
+        add_capacities(&mut by_type, std::iter::once(&host));
+        assert!(by_type.is_empty());
     }
 }

@@ -240,7 +240,8 @@ impl Health {
         else {
             return Ok(None);
         };
-        let host = read.host(row.host_id).await?;
+        let fleet = self.placement.fleet().await?;
+        let host = fleet.host(row.host_id).map(|host| host.row.clone());
         Ok(host.map(|host| Assessed {
             row,
             host,

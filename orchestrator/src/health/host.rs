@@ -25,13 +25,10 @@ use uuid::Uuid;
 impl Health {
     /// Lists the hosts to watch.
     pub(crate) async fn hosts_to_watch(&self) -> Result<Vec<Uuid>> {
-        Ok(self
-            .store()
-            .hosts_led()
-            .await?
-            .into_iter()
-            .map(|h| h.id)
-            .collect())
+        let led = self.store().hosts_led().await?;
+        let fleet = self.placement.fleet().await?;
+        let hosts = fleet.hosts().map(|host| host.row.id);
+        Ok(hosts.filter(|host| led.contains(host)).collect())
     }
 
     /// Opens the platform's event stream of a host; `None` if the host does not exist.
@@ -154,6 +151,7 @@ impl Health {
                 .objects
                 .push(object);
         }
+        let mut known = BTreeMap::new();
         for cluster in read.clusters_of(row.id).await? {
             let listed = by_cluster.get(&cluster.id).cloned().unwrap_or_default();
             let generation = number(cluster.generation);
@@ -162,13 +160,18 @@ impl Health {
             });
             let listed = Input::Inventory(Inventory::Listed);
             self.runtime.cache.advance(cluster.id, generation, listed);
+            known.insert(cluster.id, cluster);
         }
         let mut unclaimed = Vec::new();
         let paused = self.runtime.is_paused();
         for (id, listed) in by_cluster {
             let newest = listed.objects.iter().map(|o| o.generation).max().unwrap_or(0);
             let oldest = listed.objects.iter().map(|o| o.generation).min().unwrap_or(0);
-            match read.cluster(id).await? {
+            let cluster = match known.remove(&id) {
+                Some(cluster) => Some(cluster),
+                None => read.cluster(id).await?,
+            };
+            match cluster {
                 Some(cluster) if newest > number(cluster.generation) || cluster.host_id != row.id => {
                     unclaimed.push(unclaimed_objects(row, id, &listed));
                 }
@@ -222,7 +225,7 @@ impl Health {
         let leased = self
             .store()
             .read()
-            .clusters()
+            .clusters_leased(ids.iter().copied())
             .await?
             .into_iter()
             .filter(|row| row.leased && known.contains(&row.id));
@@ -243,6 +246,7 @@ impl Health {
             tx.cluster_height(row.id, row.generation, height).await?;
         }
         tx.commit("evidence recorded").await?;
+        self.placement.fleet_cache.note_checked(ids, now);
         Ok(())
     }
 
@@ -267,7 +271,13 @@ impl Health {
                 ));
             }
         }
-        for entry in &row.settings.0.fill {
+        // A key is a document; most policies have no failing entry.
+        let failing = if row.fill_state.0.is_empty() {
+            &[]
+        } else {
+            row.settings.0.fill.as_slice()
+        };
+        for entry in failing {
             let pause = row.fill_state.0.get(&fill_key(entry));
             let Some(pause) = pause.filter(|pause| pause.failures >= FAILURES_TO_PAUSE) else {
                 continue;

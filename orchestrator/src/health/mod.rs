@@ -14,7 +14,10 @@ mod mailbox;
 use crate::{
     Result,
     operations::Operations,
-    placement::Placement,
+    placement::{
+        Placement,
+        fleet::summary::{ClusterSummary, HostSummary},
+    },
     runtime::{Runtime, findings::Watched},
 };
 use chainpool_agent::{ClusterId, NodeName};
@@ -88,15 +91,27 @@ impl Health {
 
     /// Lists the clusters to probe: unhealthy ones first, then the least recently probed.
     pub(crate) async fn clusters_to_assess(&self) -> Result<Vec<Uuid>> {
-        let mut rows = self.store().clusters_led().await?;
-        rows.retain(|row| row.state.0 == ClusterState::Ready);
-        rows.sort_by_cached_key(|row| {
-            (
-                row.health.0 == HealthState::Healthy,
-                self.runtime.cache.checked_at(row.id),
-            )
-        });
-        Ok(rows.into_iter().map(|row| row.id).collect())
+        let led = self.store().hosts_led().await?;
+        let fleet = self.placement.fleet().await?;
+        let checked_at = |cluster: &ClusterSummary| {
+            let cache = &self.runtime.cache;
+            cache
+                .read(cluster.id, cluster.generation, |runtime| runtime.checked_at)
+                .flatten()
+        };
+        let ready = fleet
+            .hosts()
+            .filter(|host| led.contains(&host.row.id))
+            .flat_map(HostSummary::clusters)
+            .filter(|cluster| cluster.state == ClusterState::Ready);
+        let mut order: Vec<_> = ready
+            .map(|cluster| {
+                let is_healthy = cluster.health == HealthState::Healthy;
+                (is_healthy, checked_at(cluster), cluster.id)
+            })
+            .collect();
+        order.sort_unstable();
+        Ok(order.into_iter().map(|(.., id)| id).collect())
     }
 
     /// Records the exit of a node's process, as reported by the platform, and assesses its cluster: at once, so

@@ -20,7 +20,7 @@ impl Operations {
         if self.runtime.is_paused() {
             return Ok(());
         }
-        for host in self.store().hosts_led().await? {
+        for host in self.placement.hosts_to_fit().await? {
             // A failure is retried by the next run and does not delay the other hosts.
             let name = host.name.clone();
             let (part, fit) = (Watched::Fill(host.id), async {

@@ -104,16 +104,13 @@ pub(crate) fn outdated_now(
 }
 
 /// Lists the deviations of a host's clusters from its policy.
-pub(crate) fn fill_problems(registry: &Registry, host: &HostRow, clusters: &[ClusterRow]) -> Vec<String> {
-    let recipes = recipes(registry, &host.settings.0.fill);
+pub(crate) fn fill_problems(host: &HostRow, counts: FillCounts) -> Vec<String> {
+    let FillCounts {
+        all,
+        leased,
+        outdated: free,
+    } = counts;
     let mut problems = Vec::new();
-    let count = |test: &dyn Fn(&ClusterRow) -> bool| {
-        clusters
-            .iter()
-            .filter(|c| c.state.0 != ClusterState::Deleting && test(c))
-            .count()
-    };
-    let free = count(&|c| !c.leased && recipes.is_outdated(c));
     if free > 0 {
         let effect = match (host.autofill, is_failing(host)) {
             (false, _) => "autofill is off, so they are not replaced",
@@ -126,9 +123,8 @@ pub(crate) fn fill_problems(registry: &Registry, host: &HostRow, clusters: &[Clu
             clusters_are(free, "free ")
         ));
     }
-    let (all, capacity) = (count(&|_| true), usize::try_from(host.capacity).unwrap_or(0));
+    let capacity = usize::try_from(host.capacity).unwrap_or(0);
     if all > capacity {
-        let leased = count(&|c| c.leased);
         problems.push(format!(
             "host {} has {} but a capacity of {capacity}: free clusters are being deleted; leased ones ({leased}) are deleted when released",
             host.name,
@@ -181,6 +177,17 @@ fn clusters_are(count: usize, kind: &str) -> String {
     }
 }
 
+/// The clusters of a host in numbers, except those that are being deleted. Its fill policy is compared with them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FillCounts {
+    /// All clusters.
+    pub(crate) all: usize,
+    /// Leased clusters.
+    pub(crate) leased: usize,
+    /// Free clusters that no entry of the policy would create.
+    pub(crate) outdated: usize,
+}
+
 /// The clusters that an entry of a fill policy creates.
 struct Recipe {
     network_type: String,
@@ -212,6 +219,11 @@ impl Recipe {
 pub(crate) struct Recipes(Vec<Option<Recipe>>);
 
 impl Recipes {
+    /// The recipes of a policy that cannot be read: by them no cluster is outdated.
+    pub(crate) fn unknown() -> Self {
+        Self(vec![None])
+    }
+
     /// The entry that a cluster belongs to.
     pub(crate) fn place(&self, cluster: &ClusterRow) -> Option<usize> {
         self.0

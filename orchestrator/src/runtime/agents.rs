@@ -1,9 +1,9 @@
 //! The agents of the hosts: one per host, created on first use and again after a change of the connection.
 
 use crate::{Error, Result, runtime::probe::platform_of};
-use chainpool_agent::{Agent, Capabilities, Connection, Platform, PlatformKind};
+use chainpool_agent::{Agent, Capabilities, Connection, Platform};
 use chainpool_api as api;
-use chainpool_store::{HostRow, HostSecrets, Store};
+use chainpool_store::{HostRow, HostSecrets, HostSettings, Store};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -30,7 +30,7 @@ pub(crate) struct Agents {
 }
 
 /// The input of an agent; a different value requires a new agent.
-type Fingerprint = (String, Option<Vec<u8>>, String);
+type Fingerprint = (String, Option<Vec<u8>>, HostSettings);
 
 impl Agents {
     pub(crate) fn new(store: Store, platforms: Vec<Arc<dyn Platform>>) -> Self {
@@ -43,17 +43,15 @@ impl Agents {
 
     /// Returns the agent of a host.
     pub(crate) fn of(&self, host: &HostRow) -> Result<HostAgent> {
-        let settings = serde_json::to_string(&host.settings.0).map_err(Error::internal)?;
-        let fingerprint = (host.address.clone(), host.sealed.clone(), settings);
         let mut agents = self.by_host.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, agent)) = agents.get(&host.id)
-            && *known == fingerprint
+        if let Some(((address, sealed, settings), agent)) = agents.get(&host.id)
+            && (address, sealed, settings) == (&host.address, &host.sealed, &host.settings.0)
         {
             return Ok(agent.clone());
         }
         let secrets = HostSecrets::open(self.store.master(), host)?;
         let connection = self.connection(&host.address, &host.settings.0, secrets);
-        let agent = self.connect(host.platform.0, &connection)?;
+        let agent = self.connect(&host.platform.0, &connection)?;
         let Capabilities {
             concurrency, queues, ..
         } = agent.capabilities();
@@ -68,6 +66,7 @@ impl Agents {
             permits,
             networks: Arc::new(Semaphore::new(1)),
         };
+        let fingerprint = (host.address.clone(), host.sealed.clone(), host.settings.0.clone());
         agents.insert(host.id, (fingerprint, agent.clone()));
         Ok(agent)
     }
@@ -84,7 +83,7 @@ impl Agents {
     pub(crate) fn connection(
         &self,
         address: &str,
-        settings: &chainpool_store::HostSettings,
+        settings: &HostSettings,
         secrets: HostSecrets,
     ) -> Connection {
         Connection {
@@ -102,50 +101,64 @@ impl Agents {
     }
 
     /// Creates an agent for a host that is not registered yet.
-    pub(crate) fn connect(&self, platform: api::Platform, connection: &Connection) -> Result<Arc<dyn Agent>> {
-        let kind = kind_of(platform);
-        let platform_impl = self.platforms.iter().find(|p| p.kind() == kind);
-        let platform_impl = platform_impl.ok_or_else(|| {
-            Error::field(
-                "type",
-                format!(
-                    "no agent for {platform} is available; available: {}",
-                    self.known()
-                ),
-            )
-        })?;
-        platform_impl.connect(connection).map_err(|error| match error {
+    pub(crate) fn connect(
+        &self,
+        platform: &api::Platform,
+        connection: &Connection,
+    ) -> Result<Arc<dyn Agent>> {
+        let connected = self.find(platform)?.connect(connection);
+        connected.map_err(|error| match error {
             chainpool_agent::Error::Setting { field, why } => Error::field(field, why),
             other => Error::field("address", other.to_string()),
         })
     }
 
-    /// Guesses the platform from an address; the probe confirms it.
-    pub(crate) fn guess(&self, address: &str) -> Option<api::Platform> {
-        self.platforms
+    /// Guesses the platform from an address, else from the request; the probe confirms it. For an address of no
+    /// known form it is the first one, whose agent explains the error.
+    pub(crate) fn guess(&self, address: &str, wanted: Option<&api::Platform>) -> Result<api::Platform> {
+        let accepting = self.platforms.iter().find(|p| p.accepts_address(address));
+        match (accepting, wanted, self.platforms.first()) {
+            (None, Some(wanted), _) => Ok(wanted.clone()),
+            (Some(platform), ..) | (None, None, Some(platform)) => Ok(platform_of(platform.kind())),
+            (None, None, None) => Err(Error::internal("no agents are registered")),
+        }
+    }
+
+    /// Finds the implementation of a platform.
+    pub(crate) fn find(&self, platform: &api::Platform) -> Result<&Arc<dyn Platform>> {
+        let found = self
+            .platforms
             .iter()
-            .find(|p| p.accepts_address(address))
-            .map(|p| platform_of(p.kind()))
+            .find(|p| p.kind().as_str() == platform.as_str());
+        found.ok_or_else(|| {
+            let known = self.known();
+            Error::field(
+                "type",
+                format!("no agent for {platform} is available; available: {known}"),
+            )
+        })
     }
 
-    /// Returns `true` if there is an agent for this platform.
-    pub(crate) fn has(&self, platform: api::Platform) -> bool {
-        self.platforms.iter().any(|p| p.kind() == kind_of(platform))
+    /// The available platforms.
+    pub(crate) fn platforms(&self) -> impl Iterator<Item = api::Platform> {
+        self.platforms.iter().map(|p| platform_of(p.kind()))
     }
 
+    /// Their names.
     pub(crate) fn known(&self) -> String {
-        self.platforms
-            .iter()
-            .map(|p| p.kind().to_string())
-            .collect::<Vec<_>>()
-            .join(", ")
+        let names: Vec<_> = self.platforms().map(String::from).collect();
+        names.join(", ")
     }
 }
 
-fn kind_of(platform: api::Platform) -> PlatformKind {
-    match platform {
-        api::Platform::Docker => PlatformKind::Docker,
-        api::Platform::Swarm => PlatformKind::Swarm,
-        api::Platform::Kubernetes => PlatformKind::Kubernetes,
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chainpool_agent::PlatformKind;
+
+    #[test]
+    fn the_longest_kind_is_a_public_platform() {
+        let kind = PlatformKind::new("k234567890-234567890");
+        assert_eq!(platform_of(kind).as_str(), kind.as_str());
     }
 }

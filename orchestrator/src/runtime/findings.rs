@@ -3,7 +3,7 @@
 use chainpool_api::{self as api, Timestamp};
 use futures::FutureExt;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     panic::AssertUnwindSafe,
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -63,6 +63,14 @@ impl Findings {
         self.with(|found| found.unclaimed.insert(host, unclaimed));
     }
 
+    /// Lists the unclaimed objects of these hosts, by host.
+    pub(crate) fn unclaimed_of(&self, is_known: impl Fn(Uuid) -> bool) -> Vec<api::Unclaimed> {
+        self.with(|found| {
+            let known = found.unclaimed.iter().filter(|(host, _)| is_known(**host));
+            known.flat_map(|(_, unclaimed)| unclaimed).cloned().collect()
+        })
+    }
+
     pub(crate) fn unclaimed(&self, host: Uuid) -> Vec<api::Unclaimed> {
         self.with(|found| found.unclaimed.get(&host).cloned().unwrap_or_default())
     }
@@ -94,9 +102,20 @@ impl Findings {
         }
     }
 
-    /// The reason why the last autofill of a host failed.
-    pub(crate) fn fill(&self, host: Uuid) -> Option<String> {
-        self.with(|found| found.fill.get(&host).cloned())
+    /// The reasons why the last autofill of hosts failed.
+    pub(crate) fn fills(&self) -> BTreeMap<Uuid, String> {
+        self.with(|found| found.fill.clone())
+    }
+
+    /// Lists the hosts whose last autofill crashed.
+    pub(crate) fn crashed_fills(&self) -> BTreeSet<Uuid> {
+        self.with(|found| {
+            let fills = found.crashed.keys().filter_map(|part| match part {
+                Watched::Fill(host) => Some(*host),
+                _ => None,
+            });
+            fills.collect()
+        })
     }
 
     /// Records the result of a database check. Logs a changed problem.

@@ -58,6 +58,10 @@ impl Platform for IdlePlatform {
         self.kind
     }
 
+    fn settings(&self) -> &'static [&'static str] {
+        &["kubeconfig", "storage_class"]
+    }
+
     fn connect(&self, connection: &Connection) -> Result<Arc<dyn Agent>> {
         Ok(Arc::new(IdleAgent {
             platform: self.clone(),

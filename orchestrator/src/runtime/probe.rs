@@ -5,11 +5,7 @@ use chainpool_api::{self as api, Timestamp};
 
 /// The public name of a platform kind.
 pub(crate) fn platform_of(kind: PlatformKind) -> api::Platform {
-    match kind {
-        PlatformKind::Docker => api::Platform::Docker,
-        PlatformKind::Swarm => api::Platform::Swarm,
-        PlatformKind::Kubernetes => api::Platform::Kubernetes,
-    }
+    kind.as_str().parse().expect("both have the same form")
 }
 
 /// Converts a probe to its stored form.

@@ -40,6 +40,20 @@ impl RuntimeCache {
             })
     }
 
+    /// Reads a part of the last observed state of a cluster in this generation; `None`: nothing is known.
+    pub(crate) fn read<T>(
+        &self,
+        cluster: Uuid,
+        generation: u32,
+        part: impl FnOnce(&ClusterRuntime) -> T,
+    ) -> Option<T> {
+        let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        let runtime = clusters.get(&cluster);
+        runtime
+            .filter(|runtime| runtime.generation == generation)
+            .map(part)
+    }
+
     /// Updates the state of a cluster in this generation.
     pub(crate) fn update<T>(
         &self,
@@ -128,12 +142,6 @@ impl RuntimeCache {
             .filter(|(_, runtime)| runtime.checked_at.is_some_and(|at| at >= since))
             .map(|(id, _)| *id)
             .collect()
-    }
-
-    /// When a cluster was last probed.
-    pub(crate) fn checked_at(&self, cluster: Uuid) -> Option<Timestamp> {
-        let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
-        clusters.get(&cluster)?.checked_at
     }
 
     /// Gives the machine of a host's availability an input, and returns its requests.

@@ -7,6 +7,10 @@ use std::{
 };
 use uuid::Uuid;
 
+/// The maximum number of cached specs: each has the files of all nodes of its cluster. Up to this number, probes read no
+/// spec from the database.
+const MAX_SPECS: usize = 512;
+
 /// Cached specs.
 #[derive(Default)]
 pub(crate) struct SpecCache(Mutex<Specs>);
@@ -59,6 +63,11 @@ impl SpecCache {
         }
         let specs = &mut specs.known;
         specs.retain(|(id, known), _| *id != cluster || *known >= generation);
+        if specs.len() >= MAX_SPECS
+            && let Some(any) = specs.keys().next().copied()
+        {
+            specs.remove(&any);
+        }
         specs.insert((cluster, generation), spec);
     }
 

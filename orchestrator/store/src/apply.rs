@@ -12,9 +12,9 @@ pub use request::{ApplyOutcome, ApplyRequest, LeaseNames};
 
 use crate::{
     EnumColumn, Error, Json, LeaseRow, Moment, OperationRow, Result, RowVersion,
-    datastore::{OFFERED, SequencedEvent, fresh_since, record_events},
+    datastore::{OFFERED, fresh_since},
     entity::{audit, idempotency, lease, operation},
-    store::notify,
+    outbox::{self, SequencedEvent, notify},
     write::{WriteTransaction, Writer},
 };
 use chainpool_api::{LeaseState, Noun, OperationKind, OperationState, Timestamp};
@@ -154,7 +154,7 @@ async fn grant(
     let changed = created
         .values()
         .flat_map(|lease| [(Noun::Lease, lease.id), (Noun::Cluster, lease.cluster_id)]);
-    let changed = record_events(&transaction, changed).await?;
+    let changed = outbox::record(&transaction, changed).await?;
     transaction.commit_then(|| notify(events, changed)).await?;
     let single_created: Vec<LeaseRow> = created.values().filter(|lease| lease.single).cloned().collect();
     for lease in single_created {

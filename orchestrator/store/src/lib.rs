@@ -11,6 +11,9 @@ mod error;
 mod file;
 mod keys;
 mod migration;
+mod outbox;
+#[cfg(any(test, feature = "testing"))]
+mod query_count;
 mod restore;
 mod store;
 #[cfg(any(test, feature = "testing"))]
@@ -22,7 +25,7 @@ pub use apply::{ApplyOutcome, ApplyRequest, LeaseNames};
 pub use clock::Clock;
 pub use datastore::{
     Audit, ClusterQuery, HostSecrets, Labels, LeaseQuery, NewOperation, OfferFilter, OperationQuery,
-    SequencedEvent, StoredSpec,
+    Progress, StoredSpec,
 };
 pub use entity::{
     account::Model as AccountRow,
@@ -40,6 +43,7 @@ pub use entity::{
 };
 pub use error::{Error, Result};
 pub use keys::Key;
+pub use outbox::SequencedEvent;
 pub use restore::{Restored, restore};
 pub use store::{CommitHook, Conn, DATABASE, Reader, Store, Tx};
 pub use value::{EnumColumn, Json, Moment, RowVersion};

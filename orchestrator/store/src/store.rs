@@ -1,11 +1,12 @@
 //! The database file: opening, locking, reading, writing.
 
 use crate::{
-    Clock, ClusterRow, Error, HostRow, Key, Result,
+    Clock, Error, Key, Result,
     apply::{ApplyOutcome, ApplyRequest, Grants},
-    datastore::{OfferFilter, SequencedEvent, fresh_since, record_events},
+    datastore::{OfferFilter, fresh_since},
     file::remove,
     migration::Migrator,
+    outbox::{self, SequencedEvent, notify},
     write::{WriteTransaction, Writer},
 };
 use chainpool_agent::InstanceId;
@@ -18,7 +19,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     fs::{self, File, TryLockError},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -119,6 +120,8 @@ impl Store {
         let writer = Writer::new(options.clone());
         let (instance, epoch) = begin_epoch(&writer, &master).await?;
         let read = pool(options.clone(), READERS).await?;
+        #[cfg(any(test, feature = "testing"))]
+        let read = crate::query_count::counted(read, folder);
         let (events, _) = broadcast::channel(4096);
         let apply = Grants::start(writer.clone(), events.clone(), policy.evidence_max_age);
         let inner = Inner {
@@ -179,14 +182,9 @@ impl Store {
         self.read().leads(host, self.epoch()).await
     }
 
-    /// Lists the hosts that this process works on, oldest first.
-    pub async fn hosts_led(&self) -> Result<Vec<HostRow>> {
+    /// Lists the hosts that this process works on.
+    pub async fn hosts_led(&self) -> Result<HashSet<Uuid>> {
         self.read().hosts_led(self.epoch()).await
-    }
-
-    /// Lists the existing clusters of the hosts that this process works on, oldest first.
-    pub async fn clusters_led(&self) -> Result<Vec<ClusterRow>> {
-        self.read().clusters_led(self.epoch()).await
     }
 
     /// The key that wraps all others.
@@ -315,7 +313,7 @@ impl Tx {
         if let Some(hook) = &store.inner.hook {
             hook(point, false);
         }
-        let events = record_events(&conn.0, changed).await?;
+        let events = outbox::record(&conn.0, changed).await?;
         conn.0.commit_then(|| notify(&store.inner.events, events)).await?;
         if let Some(hook) = &store.inner.hook {
             hook(point, true);
@@ -326,14 +324,6 @@ impl Tx {
     /// The store that this transaction belongs to.
     pub fn store(&self) -> &Store {
         &self.store
-    }
-}
-
-/// Notifies the listeners of this process of committed events.
-pub(crate) fn notify(listeners: &broadcast::Sender<SequencedEvent>, events: Vec<SequencedEvent>) {
-    for event in events {
-        // Having no listeners is no error: events are only hints, the rows are authoritative.
-        drop(listeners.send(event));
     }
 }
 

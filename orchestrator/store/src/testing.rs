@@ -1,7 +1,9 @@
-//! Test fixtures: rows and a small disk, for this crate and the crates above it.
+//! Test fixtures: rows, a count of queries and a small disk, for this crate and the crates above it.
+
+pub use crate::query_count::queries;
 
 use crate::{ClusterRow, EnumColumn, HostRow, HostSettings, Json, RowVersion, Store};
-use chainpool_api::{ClusterState, HealthState, HostLog, HostState, Platform, Timestamp};
+use chainpool_api::{ClusterState, HealthState, HostLog, HostState, Timestamp};
 use std::{
     collections::{BTreeMap, BTreeSet},
     env,
@@ -32,7 +34,7 @@ pub fn host(now: Timestamp) -> HostRow {
     HostRow {
         id: Uuid::now_v7(),
         name: "h1".into(),
-        platform: EnumColumn(Platform::Docker),
+        platform: EnumColumn("docker".parse().expect("a platform")),
         address: "unix:///none".into(),
         engine_id: "e".into(),
         state: EnumColumn(HostState::Active),

@@ -3,6 +3,7 @@
 
 mod literals;
 mod manifests;
+mod platforms;
 mod use_paths;
 mod words;
 

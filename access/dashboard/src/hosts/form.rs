@@ -30,6 +30,7 @@ struct HostForm {
     /// The host to update; `None` for a new host.
     host: Option<api::Host>,
     types: Vec<api::NetworkType>,
+    platforms: Vec<api::Platform>,
     fill_lines: Vec<usize>,
 }
 
@@ -167,6 +168,7 @@ async fn render(app: &App, request: &AuthedRequest, form: Form, host: Option<api
         form,
         host,
         types: app.orchestrator.network_types(&request.caller),
+        platforms: app.orchestrator.platforms(&request.caller)?,
         fill_lines: (0..=lines).collect(),
     };
     Ok((status, page::html(&page)?).into_response())

@@ -21,6 +21,7 @@ use chainpool_api as api;
 struct HostsPage {
     frame: Frame,
     listing: Listing,
+    platforms: Vec<api::Platform>,
     hosts: Vec<api::Host>,
 }
 
@@ -50,6 +51,7 @@ pub(crate) async fn list(State(app): State<App>, request: AuthedRequest) -> Page
     page::html(&HostsPage {
         frame,
         listing: listing.with_next(found.next),
+        platforms: app.orchestrator.platforms(&request.caller)?,
         hosts,
     })
 }

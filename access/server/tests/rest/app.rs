@@ -260,7 +260,7 @@ impl Platform for EmptyPlatform {
     }
 
     fn kind(&self) -> PlatformKind {
-        PlatformKind::Docker
+        PlatformKind::new("docker")
     }
 
     fn connect(&self, _: &Connection) -> Result<Arc<dyn Agent>> {
@@ -282,7 +282,7 @@ impl Agent for EmptyPlatform {
 
     async fn probe(&self) -> Result<Probe> {
         Ok(Probe {
-            kind: PlatformKind::Docker,
+            kind: PlatformKind::new("docker"),
             engine_id: "empty".into(),
             name: "empty".into(),
             version: "1".into(),

@@ -174,10 +174,10 @@ async fn every_documented_enum_value_is_accepted_in_a_body() {
         }
     }
     // These tests have one platform: the other values parse, but are rejected as platforms.
-    for word in words("Platform") {
+    for word in ["docker", "swarm", "kubernetes"] {
         let body = json!({ "name": "h2", "address": "unix:///empty.sock", "type": word });
         let reply = app.post(&app.admin, "/api/v1/hosts", body).await;
-        match word.as_str().unwrap() {
+        match word {
             "docker" => drop(reply.problem(409, "engine_exists")),
             _ => assert!(
                 !reply.problem(400, "invalid").fields["type"].contains("expected one of"),

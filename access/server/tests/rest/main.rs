@@ -13,6 +13,7 @@ mod matrix;
 mod openapi;
 mod operations;
 mod pages;
+mod queries;
 mod schema_validator;
 mod searches;
 mod sessions;

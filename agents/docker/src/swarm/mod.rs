@@ -31,7 +31,7 @@ mod service;
 mod task;
 mod watch;
 
-use crate::DockerAgent;
+use crate::{DockerAgent, SWARM};
 use async_trait::async_trait;
 use chainpool_agent::{
     Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Connection, Error, Generation, ImageRef,
@@ -50,7 +50,7 @@ pub struct SwarmPlatform {
 
 impl Platform for SwarmPlatform {
     fn kind(&self) -> PlatformKind {
-        PlatformKind::Swarm
+        SWARM
     }
 
     fn accepts_address(&self, address: &str) -> bool {

@@ -1,7 +1,8 @@
 //! Probe of the swarm, and its images.
 
 use super::manager::Manager;
-use chainpool_agent::{Error, ImageRef, ImageRequest, Machine, PlatformKind, Probe, Result};
+use crate::SWARM;
+use chainpool_agent::{Error, ImageRef, ImageRequest, Machine, Probe, Result};
 
 impl Manager<'_> {
     pub(super) async fn swarm_probe(&self) -> Result<Probe> {
@@ -24,7 +25,7 @@ impl Manager<'_> {
             .map(|state| state.machine)
             .collect();
         Ok(Probe {
-            kind: PlatformKind::Swarm,
+            kind: SWARM,
             engine_id,
             cpus: machines.iter().map(|m| m.cpus).sum(),
             memory_bytes: machines.iter().map(|m| m.memory_bytes).sum(),

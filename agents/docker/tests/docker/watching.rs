@@ -2,10 +2,8 @@
 
 use crate::fixture::{RUN, STAY, connection, eventually, key, node, with_fixture};
 use anyhow::{Context, Result, ensure};
-use chainpool_agent::{
-    Agent, LogQuery, NodeState, PlatformKind, SwarmRole, Wake, WakeStream, node_object_name,
-};
-use chainpool_agent_docker::DockerAgent;
+use chainpool_agent::{Agent, LogQuery, NodeState, SwarmRole, Wake, WakeStream, node_object_name};
+use chainpool_agent_docker::{DockerAgent, SWARM};
 use futures::StreamExt;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -119,9 +117,7 @@ fn a_probe_reports_the_engine() {
             "{probe:?}"
         );
         let manager = info.swarm.and_then(|s| s.control_available) == Some(true);
-        ensure!(
-            (probe.kind == PlatformKind::Swarm) == manager && (probe.swarm == SwarmRole::Manager) == manager
-        );
+        ensure!((probe.kind == SWARM) == manager && (probe.swarm == SwarmRole::Manager) == manager);
         if crate::fixture::engine_address().starts_with("unix:") {
             ensure!(
                 probe.disk.is_some_and(|(free, total)| free > 0 && free <= total),

@@ -3,8 +3,9 @@
 use crate::fixture::{ANY, Fixture, RUN, STAY, eventually, file, key, name, node, port, second, user_port};
 use anyhow::{Context, Result, ensure};
 use chainpool_agent::{
-    Agent, Error, ImageRequest, LogQuery, NodeState, ObjectKind, PlatformKind, Power, Scope, Volumes, Wake,
+    Agent, Error, ImageRequest, LogQuery, NodeState, ObjectKind, Power, Scope, Volumes, Wake,
 };
+use chainpool_agent_kubernetes::KUBERNETES;
 use futures::{StreamExt, TryStreamExt};
 use std::time::Duration;
 use tokio::{
@@ -147,9 +148,7 @@ pub(crate) async fn two_nodes_run_and_are_removed_completely(fixture: &Fixture<'
 pub(crate) async fn the_probe_reports_the_cluster(fixture: &Fixture<'_>) -> Result<()> {
     let probe = fixture.agent.probe().await?;
     ensure!(
-        probe.kind == PlatformKind::Kubernetes
-            && probe.version.starts_with('v')
-            && !probe.engine_id.is_empty(),
+        probe.kind == KUBERNETES && probe.version.starts_with('v') && !probe.engine_id.is_empty(),
         "{probe:?}"
     );
     ensure!(

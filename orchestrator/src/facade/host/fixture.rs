@@ -1,6 +1,6 @@
 //! A host for unit tests.
 
-use chainpool_api::{self as api, HostState, Platform, Timestamp};
+use chainpool_api::{self as api, HostState, Timestamp};
 use chainpool_store::{EnumColumn, HostRow, HostSettings, Json, RowVersion};
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ pub(crate) fn row() -> HostRow {
     HostRow {
         id: uuid::Uuid::now_v7(),
         name: "h1".into(),
-        platform: EnumColumn(Platform::Kubernetes),
+        platform: EnumColumn("kubernetes".parse().expect("a platform")),
         address: "https://good.example:6443".into(),
         engine_id: "e".into(),
         state: EnumColumn(HostState::Active),

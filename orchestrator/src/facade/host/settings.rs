@@ -140,8 +140,11 @@ impl Orchestrator {
             u32::try_from(row.capacity).map_err(Error::internal)?,
             Some(&before.settings.0),
         )?;
+        let platform = self.runtime.agents.find(&before.platform.0);
+        let supported = platform.map_or(&[][..], |platform| platform.settings());
         check_platform(
-            before.platform.0,
+            &before.platform.0,
+            supported,
             kubeconfig.is_some(),
             change.storage_class.as_deref(),
         )?;
@@ -296,15 +299,13 @@ fn is_changed(field: &str, before: &HostSettings, after: &HostSettings) -> bool 
     }
 }
 
-/// Refuses settings that only Kubernetes supports on other platforms.
+/// Refuses settings that only some platforms support, unless `supported` names them.
 pub(super) fn check_platform(
-    platform: api::Platform,
+    platform: &api::Platform,
+    supported: &[&str],
     kubeconfig: bool,
     storage_class: Option<&str>,
 ) -> Result<()> {
-    if platform == api::Platform::Kubernetes {
-        return Ok(());
-    }
     let given = [
         ("kubeconfig", kubeconfig),
         (
@@ -312,7 +313,10 @@ pub(super) fn check_platform(
             storage_class.is_some_and(|class| !class.is_empty()),
         ),
     ];
-    match given.iter().find(|(_, given)| *given) {
+    match given
+        .iter()
+        .find(|(field, given)| *given && !supported.contains(field))
+    {
         Some((field, _)) => Err(Error::field(
             field,
             format!("a {platform} host does not support it; omit it"),

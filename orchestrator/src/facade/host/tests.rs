@@ -16,7 +16,7 @@ impl Bed {
     /// Starts with or without a stored kubeconfig.
     async fn start(kubeconfig: Option<&str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let platform = IdlePlatform::of(PlatformKind::Kubernetes);
+        let platform = IdlePlatform::of(PlatformKind::new("kubernetes"));
         let config = Config {
             run_operations: false,
             ..Config::new(folder.path().to_owned(), vec![Arc::new(platform.clone())])

@@ -22,7 +22,7 @@ impl Bed {
             leases_per_account: 1,
             ..Config::new(
                 folder.path().to_owned(),
-                vec![Arc::new(IdlePlatform::of(PlatformKind::Docker))],
+                vec![Arc::new(IdlePlatform::of(PlatformKind::new("docker")))],
             )
         };
         let orchestrator = Orchestrator::start(config).await.unwrap();

@@ -88,7 +88,7 @@ async fn a_defect_in_filling_a_host_is_reported_and_does_not_block_other_hosts()
     let registry =
         chainpool_networks::Registry::default().with("defect", Arc::clone(&defect) as Arc<dyn NetworkType>);
     let platforms: Vec<Arc<dyn chainpool_agent::Platform>> =
-        vec![Arc::new(IdlePlatform::of(PlatformKind::Docker))];
+        vec![Arc::new(IdlePlatform::of(PlatformKind::new("docker")))];
     let config = Config {
         run_operations: false,
         registry,

@@ -53,7 +53,7 @@ pub struct ApplyOutcome {
 
 /// The names of the resources related to a lease. The statement that takes the cluster returns them, so that
 /// a response needs no further query.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeaseNames {
     /// The cluster's name.
     pub cluster: String,

@@ -2,7 +2,7 @@
 
 use crate::{
     ClusterRow, Conn, PortRow, Result, Tx,
-    datastore::{OfferFilter, containing, led_by, next_version, page_size, save::save},
+    datastore::{OfferFilter, among, containing, next_version, page_size, save::save},
     entity::{cluster, lease, port},
 };
 use chainpool_api::{ClusterState, HealthState, LeaseState, Noun, Timestamp};
@@ -64,16 +64,6 @@ impl<C: ConnectionTrait> Conn<C> {
     pub async fn clusters(&self) -> Result<Vec<ClusterRow>> {
         Ok(cluster::Entity::find()
             .filter(cluster::Column::DeletedAt.is_null())
-            .order_by_asc(cluster::Column::Id)
-            .all(&self.0)
-            .await?)
-    }
-
-    /// Lists the existing clusters of the hosts that an epoch leads, oldest first.
-    pub(crate) async fn clusters_led(&self, epoch: i64) -> Result<Vec<ClusterRow>> {
-        Ok(cluster::Entity::find()
-            .filter(cluster::Column::DeletedAt.is_null())
-            .filter(cluster::Column::HostId.in_subquery(led_by(epoch)))
             .order_by_asc(cluster::Column::Id)
             .all(&self.0)
             .await?)
@@ -232,7 +222,7 @@ impl Tx {
     pub async fn clusters_checked(&mut self, ids: &[Uuid], at: Timestamp) -> Result<()> {
         cluster::Entity::update_many()
             .col_expr(cluster::Column::CheckedAt, Expr::value(at.0))
-            .filter(cluster::Column::Id.is_in(ids.iter().copied()))
+            .filter(among("id", ids.iter().copied()))
             .exec(&self.0)
             .await?;
         Ok(())

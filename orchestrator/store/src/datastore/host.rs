@@ -2,7 +2,7 @@
 
 use crate::{
     Conn, HostRow, Key, Result, Tx,
-    datastore::{containing, led_by, page_size, save::save},
+    datastore::{containing, page_size, save::save},
     entity::host,
 };
 use chainpool_agent::{RegistryLogin, Secret, Tls};
@@ -112,15 +112,6 @@ impl<C: ConnectionTrait> Conn<C> {
             .await?)
     }
 
-    /// Lists the hosts that an epoch leads, oldest first.
-    pub(crate) async fn hosts_led(&self, epoch: i64) -> Result<Vec<HostRow>> {
-        Ok(host::Entity::find()
-            .filter(host::Column::Id.in_subquery(led_by(epoch)))
-            .order_by_asc(host::Column::Id)
-            .all(&self.0)
-            .await?)
-    }
-
     /// Lists one page of hosts, newest first, plus one row if there is a next page.
     pub async fn host_page(&self, filter: &HostFilter) -> Result<Vec<HostRow>> {
         let mut query = host::Entity::find()
@@ -129,7 +120,7 @@ impl<C: ConnectionTrait> Conn<C> {
         if let Some(state) = filter.state {
             query = query.filter(host::Column::State.eq(state.as_str()));
         }
-        if let Some(platform) = filter.platform {
+        if let Some(platform) = &filter.platform {
             query = query.filter(host::Column::Platform.eq(platform.as_str()));
         }
         if let Some(search) = &filter.search {

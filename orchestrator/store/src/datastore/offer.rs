@@ -38,6 +38,12 @@ impl ClusterRow {
     /// `fresh_since`.
     #[must_use]
     pub fn is_offered(&self, fresh_since: Timestamp) -> bool {
+        self.is_offered_while_fresh() && self.checked_at.0 >= fresh_since
+    }
+
+    /// Returns `true` if an apply may lease the cluster as long as its evidence counts.
+    #[must_use]
+    pub fn is_offered_while_fresh(&self) -> bool {
         self.state.0 == ClusterState::Ready
             && self.health.0 == HealthState::Healthy
             && !self.leased
@@ -45,7 +51,6 @@ impl ClusterRow {
             && self.ledger_fault.is_none()
             && self.operation_id.is_none()
             && self.deleted_at.is_none()
-            && self.checked_at.0 >= fresh_since
     }
 }
 

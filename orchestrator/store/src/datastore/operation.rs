@@ -5,7 +5,7 @@ use crate::{
     datastore::{led_by, next_version, page_size, save::save},
     entity::{operation, step},
 };
-use chainpool_api::{Noun, OperationKind, OperationState, StepState, Timestamp};
+use chainpool_api::{Noun, OperationKind, OperationState, Timestamp};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, EntityTrait, IntoActiveModel, NotSet,
     PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, sea_query::Expr,
@@ -57,10 +57,10 @@ pub struct OperationQuery {
     pub limit: Option<u32>,
 }
 
-const LIVE: [OperationState; 2] = [OperationState::Queued, OperationState::Running];
-
+/// Matches queued and running operations. The states are literals, so that SQLite uses the partial indexes of such
+/// operations.
 fn live() -> sea_orm::sea_query::SimpleExpr {
-    operation::Column::State.is_in(LIVE.map(OperationState::as_str))
+    Expr::cust("state IN ('queued', 'running')")
 }
 
 /// The operations that a process owns: running, claimed in its epoch, on hosts that it still leads.
@@ -127,6 +127,9 @@ impl<C: ConnectionTrait> Conn<C> {
         }
         if let Some(state) = filter.state {
             query = query.filter(operation::Column::State.eq(state.as_str()));
+            if !state.is_over() {
+                query = query.filter(live());
+            }
         }
         if let Some(kind) = filter.kind {
             query = query.filter(operation::Column::Kind.eq(kind.as_str()));
@@ -147,17 +150,6 @@ impl<C: ConnectionTrait> Conn<C> {
             .order_by_asc(step::Column::Seq)
             .all(&self.0)
             .await?)
-    }
-
-    /// Counts the completed and all steps of an operation.
-    pub async fn step_counts(&self, operation: Uuid) -> Result<(u64, u64)> {
-        let all = step::Entity::find().filter(step::Column::OperationId.eq(operation));
-        let done = all
-            .clone()
-            .filter(step::Column::State.eq(StepState::Done.as_str()))
-            .count(&self.0)
-            .await?;
-        Ok((done, all.count(&self.0).await?))
     }
 }
 

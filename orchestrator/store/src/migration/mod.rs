@@ -45,6 +45,10 @@ impl MigratorTrait for Migrator {
                 name: "m0009_outbox",
                 sql: include_str!("m0009_outbox.sql"),
             }),
+            Box::new(Script {
+                name: "m0010_lists",
+                sql: include_str!("m0010_lists.sql"),
+            }),
         ]
     }
 }

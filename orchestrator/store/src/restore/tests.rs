@@ -296,6 +296,7 @@ async fn a_backup_with_another_schema_changes_nothing() {
 async fn a_backup_with_fewer_migrations_is_migrated() {
     let fixture = Fixture::new().await;
     let downgrade = "DELETE FROM seaql_migrations WHERE version > 'm0005'; ALTER TABLE cluster DROP COLUMN ledger_fault; DROP INDEX lease_active_own; \
+        DROP INDEX cluster_health; DROP INDEX cluster_state; DROP INDEX operation_host; \
         ALTER TABLE cluster RENAME COLUMN last_started_at TO power_at; ALTER TABLE cluster RENAME COLUMN deleted_at TO gone_at; \
         ALTER TABLE cluster RENAME COLUMN created_with TO made_with";
     fixture.change(downgrade).await;

@@ -31,6 +31,32 @@ pub(crate) fn load() -> Result<String> {
     Ok(text.split_whitespace().take(3).collect::<Vec<_>>().join(" "))
 }
 
+/// Returns the resident memory of a process in MB.
+pub(crate) fn resident_mb(process: u32) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .context("a process has VmRSS")?;
+    let kib: u32 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(f64::from(kib) * 1024.0 / 1e6)
+}
+
+/// Returns the processor time of a process in seconds, of all its threads.
+pub(crate) fn processor_seconds(process: u32) -> Result<f64> {
+    // proc_pid_stat(5): the name in parentheses, then utime and stime as the 14th and 15th fields, in units of
+    // 1/100 s on Linux.
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let (_, rest) = stat.rsplit_once(')').context("the name of a process")?;
+    let times: Vec<u32> = rest
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(str::parse)
+        .collect::<Result<_, _>>()?;
+    Ok(f64::from(times.iter().sum::<u32>()) / 100.0)
+}
+
 fn fdatasync_ms() -> Result<f64> {
     let folder = tempfile::TempDir::new()?;
     let mut file = File::create(folder.path().join("probe"))?;

@@ -8,6 +8,9 @@ mod baseline;
 mod clients;
 mod fabric;
 mod faults;
+mod fleet;
+mod fleet_seed;
+mod fleet_server;
 mod footprint;
 mod heights;
 mod kubernetes;
@@ -43,12 +46,15 @@ struct Args {
     /// Markdown page whose table is rewritten
     #[arg(long)]
     page: Option<PathBuf>,
-    /// Only these measures: apply, one, fabric, faults, ten, swarm, kubernetes
-    #[arg(long, value_delimiter = ',', value_parser = ["apply", "one", "fabric", "faults", "ten", "swarm", "kubernetes"])]
+    /// Only these measures: apply, fleet, one, fabric, faults, ten, swarm, kubernetes
+    #[arg(long, value_delimiter = ',', value_parser = ["apply", "fleet", "one", "fabric", "faults", "ten", "swarm", "kubernetes"])]
     only: Vec<String>,
     /// Serve a data folder for the measure `apply`
     #[arg(long, hide = true)]
     serve: Option<PathBuf>,
+    /// Serve a data folder for the measure `fleet`
+    #[arg(long, hide = true)]
+    serve_fleet: Option<PathBuf>,
 }
 
 #[tokio::main]
@@ -58,6 +64,9 @@ async fn main() -> Result<()> {
     let args = Args::parse();
     if let Some(folder) = &args.serve {
         return applies::serve(folder).await;
+    }
+    if let Some(folder) = &args.serve_fleet {
+        return fleet_server::serve(folder).await;
     }
     let load_before = machine::load()?;
     let (rows, outcome) = measure(&args).await;
@@ -69,11 +78,12 @@ async fn main() -> Result<()> {
     };
     print!("{}", report.table());
     report.write_json(&args.json)?;
-    // A page with half of the figures would be wrong.
     outcome?;
     match &args.page {
         Some(page) if args.only.is_empty() => report.write_page(page),
-        _ => Ok(()),
+        // The rows of the other measures stay.
+        Some(page) => report.update_page(page),
+        None => Ok(()),
     }
 }
 
@@ -83,6 +93,9 @@ async fn measure(args: &Args) -> (Vec<Row>, Result<()>) {
     let outcome = async {
         if wanted(args, "apply") {
             report_part(&mut rows, "apply", applies::measure().await?);
+        }
+        if wanted(args, "fleet") {
+            report_part(&mut rows, "fleet", fleet::measure().await?);
         }
         if ["one", "fabric", "faults", "ten"]
             .iter()

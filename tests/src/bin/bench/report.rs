@@ -68,6 +68,11 @@ impl Row {
         self
     }
 
+    /// Returns the line of a Markdown table.
+    fn line(&self) -> String {
+        format!("| {} |", self.cells().join(" | "))
+    }
+
     /// Returns the cells of the table: what, figure, target, met, note.
     fn cells(&self) -> [String; 5] {
         let unit = if self.unit.is_empty() {
@@ -149,10 +154,31 @@ impl Report {
         )?)
     }
 
+    /// Replaces the rows of these measures in the page's table and appends new ones. The other rows, and the
+    /// circumstances of the run that wrote them, stay.
+    pub(crate) fn update_page(&self, path: &Path) -> Result<()> {
+        let text = fs::read_to_string(path)?;
+        let mut lines: Vec<String> = text.lines().map(ToOwned::to_owned).collect();
+        for row in &self.rows {
+            let line = row.line();
+            let first_cell = format!("| {} |", row.what);
+            if let Some(known) = lines.iter_mut().find(|known| known.starts_with(&first_cell)) {
+                *known = line;
+                continue;
+            }
+            let end = lines.iter().position(|line| line == END);
+            let end = end.with_context(|| format!("{} has no {END}", path.display()))?;
+            let last = lines[..end].iter().rposition(|line| line.starts_with('|'));
+            let last = last.with_context(|| format!("{} has no table", path.display()))?;
+            lines.insert(last + 1, line);
+        }
+        Ok(fs::write(path, lines.join("\n") + "\n")?)
+    }
+
     fn markdown(&self) -> String {
         let mut text = "| measure | figure | target | | |\n|---|---:|---:|---|---|\n".to_owned();
-        for cells in self.rows.iter().map(Row::cells) {
-            writeln!(text, "| {} |", cells.join(" | ")).expect("writing to a String cannot fail");
+        for row in &self.rows {
+            writeln!(text, "{}", row.line()).expect("writing to a String cannot fail");
         }
         writeln!(text, "\n{}", self.circumstances()).expect("writing to a String cannot fail");
         text

@@ -1,5 +1,6 @@
 //! Release binary as a separate process.
 
+use crate::machine;
 use anyhow::{Context, Result, bail};
 use chainpool_tests::Api;
 use rustix::process::{Pid, Signal, kill_process};
@@ -96,13 +97,7 @@ impl Server {
     /// Returns the resident memory in MB.
     pub(crate) fn resident_mb(&self) -> Result<f64> {
         let pid = self.child.id().context("the server has ended")?;
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .context("a process has VmRSS")?;
-        let kib: u32 = line.trim().trim_end_matches(" kB").parse()?;
-        Ok(f64::from(kib) * 1024.0 / 1e6)
+        machine::resident_mb(pid)
     }
 
     /// Stops the server as a service manager does. The networks keep running.

@@ -3,6 +3,7 @@
 mod after_restart;
 mod faults;
 mod kills;
+mod kinds;
 mod policy;
 mod pool;
 mod sections;

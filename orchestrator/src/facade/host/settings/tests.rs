@@ -161,13 +161,12 @@ fn a_public_address_with_a_loopback_bind_is_refused() {
 }
 
 #[test]
-fn only_kubernetes_supports_a_kubeconfig_and_a_storage_class() {
-    for platform in [api::Platform::Docker, api::Platform::Swarm] {
-        assert!(
-            check_platform(platform, true, None).is_err()
-                && check_platform(platform, false, Some("fast")).is_err()
-        );
-        assert!(check_platform(platform, false, Some("")).is_ok());
-    }
-    assert!(check_platform(api::Platform::Kubernetes, true, Some("fast")).is_ok());
+fn settings_that_the_platform_does_not_support_are_refused() {
+    let platform: api::Platform = "docker".parse().expect("a platform");
+    let check =
+        |supported: &[&str], kubeconfig, class| check_platform(&platform, supported, kubeconfig, class);
+    assert!(check(&[], true, None).is_err() && check(&[], false, Some("fast")).is_err());
+    assert!(check(&[], false, Some("")).is_ok());
+    assert!(check(&["storage_class"], true, Some("fast")).is_err());
+    assert!(check(&["kubeconfig", "storage_class"], true, Some("fast")).is_ok());
 }
