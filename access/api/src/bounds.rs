@@ -9,6 +9,23 @@ use utoipa::openapi::{
 /// Maximum number of items of a page.
 const PAGE: u32 = 500;
 
+/// Maximum number of characters of a text of a section or drawing.
+const TEXT: usize = 200;
+
+/// Shortens a text to the maximum. An ellipsis marks the cut.
+pub(crate) fn shorten(text: &mut String) {
+    if text.chars().count() > TEXT {
+        *text = text.chars().take(TEXT - 1).chain(['…']).collect();
+    }
+}
+
+/// Shortens all texts.
+pub(crate) fn shorten_all(texts: &mut [String]) {
+    for text in texts {
+        shorten(text);
+    }
+}
+
 /// Parses the page size. A larger number is rejected and not capped: the caller would take the page for the
 /// whole list.
 pub(crate) fn limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {

@@ -1,6 +1,6 @@
 //! Clusters: one blockchain network each.
 
-use crate::{ProcessState, Progress, Timestamp, text_enum::text_enum};
+use crate::{Drawing, ProcessState, Progress, Section, Timestamp, text_enum::text_enum};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
@@ -70,18 +70,25 @@ pub struct Evidence {
     /// `true` if all probed nodes have the same block at the same height; absent if not compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agree: Option<bool>,
-    /// Participating and total voting power, on ledgers with voting power.
+    /// Participating and total voting power, on ledgers with voting power; replaced by `sections`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power: Option<(u64, u64)>,
-    /// Observations of each channel, by channel name, on ledgers with channels.
+    /// Observations of each channel, by channel name, on ledgers with channels; replaced by `sections`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub channels: BTreeMap<String, ChannelEvidence>,
-    /// Earliest certificate expiry, on ledgers with certificates.
+    /// Earliest certificate expiry, on ledgers with certificates; replaced by `sections`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_ends: Option<Timestamp>,
+    /// The same facts as tables, from the network type; only in the details of a cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 16)]
+    pub sections: Vec<Section>,
+    /// The same facts as a graph, from the network type; only in the details of a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drawing: Option<Drawing>,
 }
 
-/// Observations of one channel.
+/// Observations of one channel; replaced by `sections`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ChannelEvidence {
     /// Number of blocks on the node that has the most.

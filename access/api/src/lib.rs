@@ -6,14 +6,17 @@
 mod account;
 mod bounds;
 mod cluster;
+mod drawing;
 mod host;
 mod lease;
+mod mark;
 mod network;
 mod operation;
 mod platform;
 mod problem;
 mod process;
 mod progress;
+mod section;
 mod status;
 mod text_enum;
 mod time;
@@ -26,17 +29,20 @@ pub use cluster::{
     ChannelEvidence, Cluster, ClusterAmend, ClusterCreate, ClusterFilter, ClusterState, ClusterUpdate,
     Endpoint, Evidence, Health, HealthChange, HealthState, Node, NodeEvidence, Proof,
 };
+pub use drawing::{Drawing, DrawnNode, Edge, Group};
 pub use host::{
     Fill, Host, HostAdopt, HostCreate, HostFilter, HostForget, HostLog, HostMachine, HostPlatform,
     HostRegistry, HostState, HostTls, HostUpdate, LogLevel, LogType, Unclaimed,
 };
 pub use lease::{Apply, Bundle, BundleNode, Lease, LeaseFilter, LeaseState, Renew};
+pub use mark::Mark;
 pub use network::{NetworkType, Parameter, ParameterKind, Preset};
 pub use operation::{Operation, OperationFilter, OperationKind, OperationState, Step, StepState};
 pub use platform::Platform;
 pub use problem::Problem;
 pub use process::ProcessState;
 pub use progress::Progress;
+pub use section::{Row, Section};
 pub use status::{Counts, DatabaseStatus, HostStatus, Status, WatchdogStatus};
 pub use text_enum::UnknownValue;
 pub use time::Timestamp;

@@ -128,6 +128,7 @@ mod tests {
             LeaseState,
             LogLevel,
             LogType,
+            Mark,
             Noun
         );
         assert_words!(OperationKind, OperationState, ParameterKind, Role, StepState);

@@ -125,6 +125,8 @@ fn evidence_rows(evidence: &Evidence) -> Vec<(&'static str, String)> {
         power,
         channels,
         certificate_ends,
+        sections: _,
+        drawing: _,
     } = evidence;
     let agreed = |agree: &Option<bool>| agree.map_or_else(|| "not compared".to_owned(), yes);
     let mut rows = vec![

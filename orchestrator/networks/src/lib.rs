@@ -1,12 +1,14 @@
 //! Network types: one module each, and their registry.
 //!
-//! A type is data and a few small parts. `describe`, `validate`, `requirements`, `render`, `verdict` and
-//! `bundle` are pure functions. Only `init`, `probe` and `prove` connect to nodes, and only through
+//! A type is data and a few small parts. `describe`, `validate`, `requirements`, `render`, `verdict`,
+//! `sections`, `drawing` and `bundle` are pure functions. Only `init`, `probe` and `prove` connect to nodes, and only through
 //! [`Nodes`].
 
+mod cell;
 mod client;
 mod cometbft;
 mod fabric;
+mod node_mark;
 mod node_reports;
 mod nodes;
 mod parameters;
@@ -18,7 +20,9 @@ mod retry;
 mod saturation;
 mod shell;
 
+pub use cell::cell;
 pub use chainpool_health::{History, Verdict};
+pub use node_mark::node_mark;
 pub use node_reports::node_reports;
 pub use nodes::{Nodes, NodesError};
 pub use process_state::process_state;
@@ -123,6 +127,22 @@ pub trait NetworkType: Send + Sync {
         policy: &HealthPolicy,
         now: api::Timestamp,
     ) -> Verdict;
+
+    /// Facts of this evidence as tables, for any front end. Pure. By default none.
+    fn sections(
+        &self,
+        _parameters: &serde_json::Value,
+        _evidence: &api::Evidence,
+        _now: api::Timestamp,
+    ) -> Vec<api::Section> {
+        Vec::new()
+    }
+
+    /// Nodes of this evidence and their connections as a graph, for any front end. Pure. Edges connect nodes
+    /// of the drawing. By default none.
+    fn drawing(&self, _parameters: &serde_json::Value, _evidence: &api::Evidence) -> Option<api::Drawing> {
+        None
+    }
 
     /// Returns true if the ledger would restart from nothing when these nodes start with empty volumes. Pure.
     /// By default one node that keeps its volumes is enough to restore the others.

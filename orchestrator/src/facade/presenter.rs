@@ -135,8 +135,24 @@ impl Orchestrator {
             };
             presented.nodes = stored.public.nodes.iter().map(node).collect();
         }
-        presented.evidence = runtime.evidence;
+        presented.evidence = runtime
+            .evidence
+            .map(|evidence| self.present_evidence(&presented, evidence));
         Ok(presented)
+    }
+
+    /// Presents evidence with the sections and the drawing of the network type. They are not stored.
+    fn present_evidence(&self, cluster: &api::Cluster, evidence: api::Evidence) -> api::Evidence {
+        let Ok(network) = self.runtime.registry.get(&cluster.network_type) else {
+            return evidence;
+        };
+        let sections = network.sections(&cluster.parameters, &evidence, Timestamp::now());
+        let drawing = network.drawing(&cluster.parameters, &evidence);
+        api::Evidence {
+            sections: api::Section::bounded(sections),
+            drawing: drawing.map(api::Drawing::bounded),
+            ..evidence
+        }
     }
 
     /// Presents a lease with related names.

@@ -10,6 +10,7 @@ mod probe;
 mod protocol;
 mod prove;
 mod render;
+mod sections;
 mod serve;
 mod verdict;
 

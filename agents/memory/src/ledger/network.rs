@@ -6,7 +6,7 @@ use super::{
     protocol::{Answer, Request},
     prove,
     render::{self, ADMIT, FOUND, Facts, Parameters},
-    verdict,
+    sections, verdict,
 };
 use async_trait::async_trait;
 use chainpool_agent::{ClusterSpec, NodeName, Observation};
@@ -118,6 +118,14 @@ impl NetworkType for Ledger {
             &policy.cometbft,
             now,
         )
+    }
+
+    fn sections(&self, _: &Value, evidence: &api::Evidence, _: api::Timestamp) -> Vec<api::Section> {
+        sections::sections(evidence)
+    }
+
+    fn drawing(&self, _: &Value, evidence: &api::Evidence) -> Option<api::Drawing> {
+        sections::drawing(evidence)
     }
 
     async fn prove(&self, nodes: &Nodes) -> Result<api::Proof, ProveError> {

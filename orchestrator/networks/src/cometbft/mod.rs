@@ -3,6 +3,7 @@
 
 mod bundle;
 mod config;
+mod drawing;
 mod keys;
 mod network_model;
 mod parameters;
@@ -10,6 +11,7 @@ mod probe;
 mod prove;
 mod render;
 mod rpc;
+mod sections;
 mod verdict;
 
 use crate::{
@@ -83,6 +85,14 @@ impl NetworkType for CometBft {
         now: api::Timestamp,
     ) -> Verdict {
         verdict::verdict(&validated(parameters), evidence, history, &policy.cometbft, now)
+    }
+
+    fn sections(&self, _: &Value, evidence: &api::Evidence, _: api::Timestamp) -> Vec<api::Section> {
+        sections::sections(evidence)
+    }
+
+    fn drawing(&self, _: &Value, evidence: &api::Evidence) -> Option<api::Drawing> {
+        drawing::drawing(evidence)
     }
 
     fn loses_ledger(&self, spec: &ClusterSpec, lost: &BTreeSet<NodeName>) -> bool {

@@ -247,7 +247,7 @@ fn node_list(nodes: &[(&str, &NodeEvidence)]) -> String {
 }
 
 /// Returns true if this part of the voting power can commit.
-fn is_quorum(part: u64, all: u64) -> bool {
+pub(super) fn is_quorum(part: u64, all: u64) -> bool {
     3 * u128::from(part) > 2 * u128::from(all)
 }
 

@@ -5,17 +5,20 @@ mod bundle;
 mod client;
 mod config;
 mod crypto;
+mod drawing;
 #[cfg(test)]
 mod fixture;
 mod genesis;
 mod health;
 mod lifecycle;
+mod mark;
 mod model;
 mod organisations;
 mod parameters;
 mod proto;
 mod prove;
 mod render;
+mod sections;
 
 use crate::{
     Amendment, BundleParts, History, InitError, NetworkType, Nodes, ParameterErrors, ProveError,
@@ -113,6 +116,19 @@ impl NetworkType for Fabric {
         now: api::Timestamp,
     ) -> Verdict {
         health::verdict::verdict(&validated(parameters), evidence, history, &policy.fabric, now)
+    }
+
+    fn sections(
+        &self,
+        parameters: &Value,
+        evidence: &api::Evidence,
+        now: api::Timestamp,
+    ) -> Vec<api::Section> {
+        sections::sections(&validated(parameters), evidence, now)
+    }
+
+    fn drawing(&self, parameters: &Value, evidence: &api::Evidence) -> Option<api::Drawing> {
+        drawing::drawing(&validated(parameters), evidence)
     }
 
     fn loses_ledger(&self, spec: &ClusterSpec, lost: &BTreeSet<NodeName>) -> bool {

@@ -6,3 +6,4 @@ mod kills;
 mod kinds;
 mod policy;
 mod pool;
+mod sections;

@@ -456,10 +456,9 @@ impl<'a> Findings<'a> {
 
 /// Certificates that expire soon; short-lived ones are reported later.
 fn expiry_text(parameters: &Parameters, evidence: &Evidence, now: Timestamp) -> Option<String> {
-    let warning = WARNING_DAYS.min(i64::from(parameters.certificate_days) / WARNING_PART);
     let expiry = evidence
         .certificate_ends
-        .filter(|expiry| *expiry < now.plus_seconds(warning * DAY_S))?;
+        .filter(|expiry| expires_soon(parameters, *expiry, now))?;
     let day = expiry.to_string();
     let day = day.get(..10).unwrap_or(&day);
     let shows = |node: &NodeEvidence| node.certificate_ends.is_some_and(|of_node| of_node <= expiry);
@@ -467,6 +466,12 @@ fn expiry_text(parameters: &Parameters, evidence: &Evidence, now: Timestamp) -> 
         Some((name, _)) => format!("the certificate of {name} expires on {day}"),
         None => format!("a certificate of the network expires on {day}"),
     })
+}
+
+/// Returns true if a certificate with this expiry has expired or expires soon.
+pub(crate) fn expires_soon(parameters: &Parameters, expiry: Timestamp, now: Timestamp) -> bool {
+    let warning = WARNING_DAYS.min(i64::from(parameters.certificate_days) / WARNING_PART);
+    expiry < now.plus_seconds(warning * DAY_S)
 }
 
 /// Returns true if the event is within the time limit.
