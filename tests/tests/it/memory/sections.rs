@@ -5,7 +5,7 @@ use chainpool_api::{Cluster, HealthChange, Mark, Page};
 use chainpool_tests::{MemoryBed, MemoryOptions};
 use serde_json::Value;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn details_of_a_cluster_have_sections_and_a_drawing_and_lists_and_history_have_none() -> Result<()> {
     let bed = MemoryBed::start(MemoryOptions {
         capacity: 1,
