@@ -1,8 +1,8 @@
 //! Network types: one module each, and their registry.
 //!
 //! A type is data and a few small parts. `describe`, `validate`, `requirements`, `render`, `verdict`,
-//! `sections`, `drawing` and `bundle` are pure functions. Only `init`, `probe` and `prove` connect to nodes, and only through
-//! [`Nodes`].
+//! `sections`, `drawing` and `bundle` are pure functions. Only `init`, `probe` and `prove` connect to nodes,
+//! and only through [`Nodes`].
 
 mod cell;
 mod client;

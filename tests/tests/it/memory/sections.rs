@@ -1,12 +1,12 @@
 //! Sections and the drawing of a cluster in REST.
 
 use anyhow::{Result, ensure};
-use chainpool_api::{Cluster, HealthChange, Mark, Page};
+use chainpool_api::{Cluster, Mark};
 use chainpool_tests::{MemoryBed, MemoryOptions};
 use serde_json::Value;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn details_of_a_cluster_have_sections_and_a_drawing_and_lists_and_history_have_none() -> Result<()> {
+async fn details_of_a_cluster_have_sections_and_a_drawing_and_lists_have_none() -> Result<()> {
     let bed = MemoryBed::start(MemoryOptions {
         capacity: 1,
         ..MemoryOptions::default()
@@ -31,19 +31,6 @@ async fn details_of_a_cluster_have_sections_and_a_drawing_and_lists_and_history_
     ensure!(
         list["items"][0]["id"] == id.to_string() && list["items"][0].get("evidence").is_none(),
         "{list}"
-    );
-    let history: Page<HealthChange> = bed.api.get(&format!("/clusters/{id}/health")).await?;
-    let stored: Vec<_> = history
-        .items
-        .iter()
-        .filter_map(|change| change.evidence.as_ref())
-        .collect();
-    ensure!(
-        !stored.is_empty()
-            && stored
-                .iter()
-                .all(|evidence| evidence.sections.is_empty() && evidence.drawing.is_none()),
-        "{history:?}"
     );
     bed.end().await
 }
