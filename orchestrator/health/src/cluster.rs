@@ -175,7 +175,7 @@ pub fn step(
             vec![]
         }
         Input::NodeExited(exit) => {
-            state.nodes.exited(&exit.node, exit.code);
+            state.nodes.exited(&exit.node, exit.code, now);
             state.exits.push(exit, &policy.crash_loop);
             vec![
                 Effect::ProbeAgain {

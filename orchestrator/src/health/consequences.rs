@@ -21,7 +21,8 @@ impl Health {
         effects: Vec<Effect>,
         evidence: Option<&api::Evidence>,
     ) -> Result<()> {
-        let mut reason = String::new();
+        // Without a verdict to record, a cluster seems healthy and has no proof.
+        let mut reason = "healthy again, without a proof".to_owned();
         for effect in effects {
             match effect {
                 Effect::Record { verdict, fault } => {
@@ -32,8 +33,7 @@ impl Health {
                     self.request_repair(assessed, &reason, start, restart).await?;
                 }
                 Effect::Prove => {
-                    let why = "healthy again, without a proof".to_owned();
-                    self.request_repair(assessed, &why, BTreeSet::new(), BTreeSet::new())
+                    self.request_repair(assessed, &reason, BTreeSet::new(), BTreeSet::new())
                         .await?;
                 }
                 Effect::Reset(why) => self.request_reset(assessed, &why).await?,

@@ -165,6 +165,7 @@ impl Cluster {
             } => self.nodes.overdue(conclusion.policy, quiet, conclusion.now),
             _ => BTreeSet::new(),
         };
+        let restart: BTreeSet<String> = restart.difference(&start).cloned().collect();
         let nodes: BTreeSet<String> = start.union(&restart).cloned().collect();
         let backoff = &conclusion.policy.repair.backoff;
         if self.repairs.is_too_soon(&nodes, backoff, conclusion.now) {

@@ -31,9 +31,14 @@ pub enum NodeHealth {
     Down {
         /// The exit code, if its process has exited.
         code: Option<i64>,
+        /// When that was first seen, or nodes were last restarted.
+        since: Timestamp,
     },
     /// Its process is frozen.
-    Paused,
+    Paused {
+        /// When that was first seen, or nodes were last restarted.
+        since: Timestamp,
+    },
     /// It was stopped on request, and nothing starts it.
     StoppedOnPurpose,
 }
@@ -49,7 +54,7 @@ impl NodeHealth {
 
     /// `true` if a repair must start the node.
     fn needs_start(&self) -> bool {
-        matches!(self, Self::Down { .. } | Self::Paused)
+        matches!(self, Self::Down { .. } | Self::Paused { .. })
     }
 }
 
@@ -153,11 +158,14 @@ impl NodeTracker {
     }
 
     /// Records the exit of a node's process.
-    pub(super) fn exited(&mut self, node: &str, code: i64) {
+    pub(super) fn exited(&mut self, node: &str, code: i64, now: Timestamp) {
         if let Some(health) = self.nodes.get_mut(node)
             && *health != NodeHealth::StoppedOnPurpose
         {
-            *health = NodeHealth::Down { code: Some(code) };
+            *health = NodeHealth::Down {
+                code: Some(code),
+                since: now,
+            };
         }
     }
 
@@ -196,7 +204,7 @@ impl NodeTracker {
         self.named(NodeHealth::needs_start)
     }
 
-    /// The nodes to restart: unresponsive or stalled beyond the limit, which counts at the earliest from
+    /// The nodes to restart: not responding or stalled beyond the limit, which counts at the earliest from
     /// `quiet_since`, when the host had started its last node. The limit grows with each restart, because nodes
     /// may wait for each other, and on a busy machine frequent restarts prevent progress. A node that has not
     /// responded since an operation began to start it may still be starting.
@@ -206,7 +214,9 @@ impl NodeTracker {
             now.millis_since(since.max(quiet_since)) >= millis(limit.saturating_mul(factor))
         };
         let overdue = self.nodes.iter().filter(|(name, node)| match node {
-            NodeHealth::Unresponsive { since } => {
+            NodeHealth::Unresponsive { since }
+            | NodeHealth::Down { since, .. }
+            | NodeHealth::Paused { since } => {
                 self.responded.has(name) && elapsed(*since, policy.repair.node_unresponsive)
             }
             NodeHealth::Stalled { since } => elapsed(*since, policy.repair.node_stalled),
@@ -240,8 +250,11 @@ impl NodeTracker {
     fn count_from(&mut self, now: Timestamp) {
         for node in self.nodes.values_mut() {
             match node {
-                NodeHealth::Unresponsive { since } | NodeHealth::Stalled { since } => *since = now,
-                _ => {}
+                NodeHealth::Unresponsive { since }
+                | NodeHealth::Stalled { since }
+                | NodeHealth::Down { since, .. }
+                | NodeHealth::Paused { since } => *since = now,
+                NodeHealth::Up | NodeHealth::Late { .. } | NodeHealth::StoppedOnPurpose => {}
             }
         }
     }
@@ -269,12 +282,20 @@ impl NodeTracker {
 
 /// Health of a node that should run, after a report.
 fn after(before: Option<&NodeHealth>, report: &NodeReport, final_word: bool, now: Timestamp) -> NodeHealth {
+    let down_since = match before {
+        Some(NodeHealth::Down { since, .. } | NodeHealth::Paused { since }) => *since,
+        _ => now,
+    };
+    let down = |code| NodeHealth::Down {
+        code,
+        since: down_since,
+    };
     match report.process {
         ProcessState::Running => {}
-        ProcessState::Paused => return NodeHealth::Paused,
-        ProcessState::Exited(code) => return NodeHealth::Down { code: Some(code) },
+        ProcessState::Paused => return NodeHealth::Paused { since: down_since },
+        ProcessState::Exited(code) => return down(Some(code)),
         ProcessState::Created | ProcessState::Changing(_) | ProcessState::Absent | ProcessState::Unknown => {
-            return NodeHealth::Down { code: None };
+            return down(None);
         }
     }
     if report.stalled {
@@ -353,7 +374,11 @@ mod tests {
         assert_eq!(see(5, "mute", false), NodeHealth::Unresponsive { since: at(4) });
         assert_eq!(see(6, "mute", false), NodeHealth::Unresponsive { since: at(4) });
         assert_eq!(see(7, "stalled", false), NodeHealth::Stalled { since: at(7) });
-        assert_eq!(see(8, "exited", false), NodeHealth::Down { code: Some(137) });
+        let down = NodeHealth::Down {
+            code: Some(137),
+            since: at(8),
+        };
+        assert_eq!(see(8, "exited", false), down);
         assert_eq!(
             see(9, "mute", false),
             NodeHealth::Unresponsive { since: at(9) },
@@ -367,11 +392,15 @@ mod tests {
     fn a_node_stopped_on_request_stays_so() {
         let mut tracker = NodeTracker::default();
         tracker.observe(&reports(["exited", "up"]), &["a".to_owned()].into(), true, at(0));
-        tracker.exited("a", 1);
+        tracker.exited("a", 1, at(1));
         assert_eq!(tracker.nodes()["a"], NodeHealth::StoppedOnPurpose);
         assert!(tracker.all_up() && tracker.to_start().is_empty());
-        tracker.exited("b", 2);
-        assert_eq!(tracker.nodes()["b"], NodeHealth::Down { code: Some(2) });
+        tracker.exited("b", 2, at(1));
+        let down = NodeHealth::Down {
+            code: Some(2),
+            since: at(1),
+        };
+        assert_eq!(tracker.nodes()["b"], down);
         assert_eq!(tracker.to_start(), ["b".to_owned()].into());
     }
 
@@ -410,6 +439,40 @@ mod tests {
         let mut known = NodeTracker::default();
         let mut at = |seconds, state| overdue(&mut known, seconds, [state]).len();
         assert_eq!([0, 29, 30].map(|seconds| at(seconds, "mute")), [0, 0, 1]);
+    }
+
+    #[test]
+    fn a_node_that_responded_and_stopped_running_is_overdue_like_an_unresponsive_one() {
+        for process in [
+            ProcessState::Paused,
+            ProcessState::Exited(137),
+            ProcessState::Absent,
+        ] {
+            let see = |tracker: &mut NodeTracker, seconds, process: &ProcessState, answers| {
+                let report = NodeReport {
+                    process: process.clone(),
+                    answers,
+                    stalled: false,
+                };
+                let reports = [("a".to_owned(), report)].into();
+                tracker.observe(&reports, &BTreeSet::new(), true, at(seconds));
+                tracker
+                    .overdue(&HealthPolicy::default(), NEVER, at(seconds))
+                    .len()
+            };
+            let mut tracker = NodeTracker::starting();
+            assert_eq!(see(&mut tracker, 0, &process, false), 0);
+            assert_eq!(
+                see(&mut tracker, 100, &process, false),
+                0,
+                "it has not responded yet"
+            );
+            assert_eq!(see(&mut tracker, 101, &ProcessState::Running, true), 0);
+            assert_eq!(see(&mut tracker, 110, &process, false), 0);
+            assert_eq!(see(&mut tracker, 139, &process, false), 0);
+            assert_eq!(see(&mut tracker, 140, &process, false), 1);
+            assert_eq!(tracker.to_start(), ["a".to_owned()].into());
+        }
     }
 
     #[test]
