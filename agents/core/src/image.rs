@@ -24,7 +24,7 @@ const REGISTRY_UNREACHABLE: [&str; 8] = [
 pub struct ImageRequest {
     /// Acceptable names, in order of preference.
     pub candidates: Vec<String>,
-    /// How to get a missing one, for the error: completes "…: <advice>, load one there, …".
+    /// How to get a missing one, for the error: completes "…: ADVICE, load one there, …".
     pub advice: Option<String>,
 }
 
