@@ -7,7 +7,7 @@ use crate::{
 use chainpool_api::{Parameter, Preset};
 use serde_json::json;
 
-/// Public descriptions of the parameters with the bounds that [`validate`] checks.
+/// Public descriptions of the parameters with the bounds that `validate` checks.
 pub(crate) fn parameters() -> Vec<Parameter> {
     let Parameters {
         version,
