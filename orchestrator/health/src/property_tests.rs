@@ -5,7 +5,7 @@
 use crate::{
     Cluster, ClusterHealth, Evidence, HealthPolicy, HostReport, Input, Inventory, NodeExit, NodeReport,
     Record, Verdict, step,
-    testing::{Engine, Majority, NoQuorum, SimulatedLedger, WithoutHeights, World},
+    testing::{Engine, ScriptedLedger, World},
 };
 use chainpool_api::{HealthState, OperationKind, ProcessState, Progress, Timestamp};
 use proptest::prelude::*;
@@ -45,7 +45,7 @@ fn fault() -> impl Strategy<Value = Fault> {
     ]
 }
 
-fn apply<L: SimulatedLedger>(world: &mut World<L>, fault: &Fault) {
+fn apply(world: &mut World<ScriptedLedger>, fault: &Fault) {
     let name = |n: &usize| format!("v{n}");
     match fault {
         Fault::Exit(n) => world.exit(&name(n), 137),
@@ -66,7 +66,7 @@ fn apply<L: SimulatedLedger>(world: &mut World<L>, fault: &Fault) {
 }
 
 /// Lets faults happen, each some time after the previous one, and then everything work again.
-fn survives<L: SimulatedLedger>(ledger: L, faults: &[(u64, Fault)]) {
+fn survives(ledger: ScriptedLedger, faults: &[(u64, Fault)]) {
     let mut world = World::new(4, ledger, &HealthPolicy::default());
     for (millis, fault) in faults {
         world.run_for(Duration::from_millis(*millis));
@@ -91,10 +91,22 @@ proptest! {
     fn a_cluster_survives_any_faults(
         faults in proptest::collection::vec((0u64..20_000, fault()), 1..12),
     ) {
-        survives(Majority, &faults);
-        survives(WithoutHeights, &faults);
-        survives(NoQuorum, &faults);
+        for ledger in ScriptedLedger::ALL {
+            survives(ledger, &faults);
+        }
     }
+}
+
+#[test]
+fn a_repair_after_a_reset_does_not_wait_for_the_repairs_before_it() {
+    let faults = [
+        (2_251, Fault::EngineReturns),
+        (0, Fault::Silence(1)),
+        (4_201, Fault::StopOnRequest(0)),
+        (14_551, Fault::Exit(2)),
+        (4_851, Fault::Exit(0)),
+    ];
+    survives(ScriptedLedger::MAJORITY, &faults);
 }
 
 const START: Timestamp = Timestamp(1_795_000_000_000);

@@ -2,7 +2,7 @@
 
 use crate::{
     ClusterHealth, HealthPolicy, HostAvailability, NodeHealth, millis,
-    testing::{Engine, Event, Majority, NoQuorum, SimulatedLedger, SimulatedNode, WithoutHeights, World},
+    testing::{Engine, Event, ScriptedLedger, SimulatedNode, World},
 };
 use chainpool_api::{HealthState, HostState};
 use std::time::Duration;
@@ -11,18 +11,18 @@ const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn world<L: SimulatedLedger>(nodes: usize, ledger: L) -> World<L> {
+fn world(nodes: usize, ledger: ScriptedLedger) -> World<ScriptedLedger> {
     World::new(nodes, ledger, &HealthPolicy::default())
 }
 
-fn is_healthy<L>(world: &World<L>) -> bool {
+fn is_healthy(world: &World<ScriptedLedger>) -> bool {
     world.record.health == HealthState::Healthy
         && world.record.operation.is_none()
         && world.nodes.values().all(SimulatedNode::takes_part)
 }
 
 /// When an event first happened, in milliseconds.
-fn first<L>(world: &World<L>, which: impl Fn(&Event) -> bool) -> Option<i64> {
+fn first(world: &World<ScriptedLedger>, which: impl Fn(&Event) -> bool) -> Option<i64> {
     world
         .log
         .iter()
@@ -30,83 +30,41 @@ fn first<L>(world: &World<L>, which: impl Fn(&Event) -> bool) -> Option<i64> {
         .map(|(at, _)| *at)
 }
 
+/// The states of the host in the log.
+fn host_states(world: &World<ScriptedLedger>) -> Vec<HostState> {
+    let states = world.log.iter().filter_map(|(_, event)| match event {
+        Event::Host(state) => Some(*state),
+        _ => None,
+    });
+    states.collect()
+}
+
+/// The engine is down for this many seconds; afterwards it starts each node at this many seconds.
+fn outage(world: &mut World<ScriptedLedger>, downtime: u64, starts: &[(u64, &str)]) {
+    world.engine_stops();
+    world.run_for(s(downtime));
+    world.engine_returns();
+    let mut elapsed = 0;
+    for (at, node) in starts {
+        world.run_for(s(at - elapsed));
+        elapsed = *at;
+        world.start(node);
+    }
+}
+
 /// Runs a test with each scripted ledger of four nodes.
-fn each_ledger(test: impl Fn(&mut dyn Scenario)) {
-    test(&mut world(4, Majority));
-    test(&mut world(4, WithoutHeights));
-    test(&mut world(4, NoQuorum));
-}
-
-/// A world of any ledger.
-trait Scenario {
-    fn lease(&mut self);
-    fn kill(&mut self, node: &str);
-    fn outage(&mut self, downtime: u64, starts: &[(u64, &str)]);
-    fn settle(&mut self);
-    fn run(&mut self, time: Duration);
-    fn resets(&self) -> usize;
-    fn repairs(&self) -> usize;
-    fn is_healthy(&self) -> bool;
-    fn states(&self) -> Vec<HostState>;
-}
-
-impl<L: SimulatedLedger> Scenario for World<L> {
-    fn lease(&mut self) {
-        self.record.leased = true;
-    }
-
-    fn kill(&mut self, node: &str) {
-        self.exit(node, 137);
-    }
-
-    /// The engine is down for this many seconds; afterwards it starts each node at this many seconds.
-    fn outage(&mut self, downtime: u64, starts: &[(u64, &str)]) {
-        self.engine_stops();
-        self.run_for(s(downtime));
-        self.engine_returns();
-        let mut elapsed = 0;
-        for (at, node) in starts {
-            self.run_for(s(at - elapsed));
-            elapsed = *at;
-            self.start(node);
-        }
-    }
-
-    fn settle(&mut self) {
-        self.run_until("it is healthy", is_healthy);
-    }
-
-    fn run(&mut self, time: Duration) {
-        self.run_for(time);
-    }
-
-    fn resets(&self) -> usize {
-        World::resets(self).len()
-    }
-
-    fn repairs(&self) -> usize {
-        World::repairs(self)
-    }
-
-    fn is_healthy(&self) -> bool {
-        is_healthy(self)
-    }
-
-    fn states(&self) -> Vec<HostState> {
-        let states = self.log.iter().filter_map(|(_, event)| match event {
-            Event::Host(state) => Some(*state),
-            _ => None,
-        });
-        states.collect()
+fn each_ledger(test: impl Fn(&mut World<ScriptedLedger>)) {
+    for ledger in ScriptedLedger::ALL {
+        test(&mut world(4, ledger));
     }
 }
 
 #[test]
 fn an_undisturbed_cluster_causes_nothing() {
     each_ledger(|world| {
-        world.run(s(600));
-        assert!(world.is_healthy());
-        assert_eq!((world.resets(), world.repairs()), (0, 0));
+        world.run_for(s(600));
+        assert!(is_healthy(world));
+        assert_eq!((world.resets().len(), world.repairs()), (0, 0));
     });
 }
 
@@ -115,13 +73,13 @@ fn a_killed_node_is_started_in_place_and_the_cluster_proven() {
     for leased in [false, true] {
         each_ledger(|world| {
             if leased {
-                world.lease();
+                world.record.leased = true;
             }
-            world.kill("v1");
-            world.settle();
-            world.run(s(60));
-            assert!(world.is_healthy());
-            assert_eq!((world.resets(), world.repairs()), (0, 1));
+            world.exit("v1", 137);
+            world.run_until("it is healthy", is_healthy);
+            world.run_for(s(60));
+            assert!(is_healthy(world));
+            assert_eq!((world.resets().len(), world.repairs()), (0, 1));
         });
     }
 }
@@ -136,19 +94,19 @@ fn an_engine_that_returns_after_8_s_with_its_nodes_in_any_order_costs_no_ledger(
     ];
     for order in orders {
         each_ledger(|world| {
-            world.outage(8, order);
-            world.settle();
-            world.run(s(120));
-            assert!(world.is_healthy());
-            assert_eq!(world.resets(), 0, "{order:?}");
-            assert_eq!(world.states(), [HostState::Unreachable, HostState::Active]);
+            outage(world, 8, order);
+            world.run_until("it is healthy", is_healthy);
+            world.run_for(s(120));
+            assert!(is_healthy(world));
+            assert!(world.resets().is_empty(), "{order:?}");
+            assert_eq!(host_states(world), [HostState::Unreachable, HostState::Active]);
         });
     }
 }
 
 #[test]
 fn a_host_that_never_starts_a_node_again_is_repaired_or_reset_once_it_is_quiet() {
-    let mut world = world(4, Majority);
+    let mut world = world(4, ScriptedLedger::MAJORITY);
     world.engine_stops();
     world.run_for(s(8));
     world.nodes_start = false;
@@ -162,7 +120,7 @@ fn a_host_that_never_starts_a_node_again_is_repaired_or_reset_once_it_is_quiet()
 #[test]
 fn a_host_warms_up_with_a_hundred_ledgers_and_none_is_reset() {
     // One of them, the last of a hundred: the others start before it, one node a second and a half.
-    let mut world = world(4, Majority);
+    let mut world = world(4, ScriptedLedger::MAJORITY);
     world.record.leased = false;
     world.engine_stops();
     world.run_for(s(30));
@@ -190,7 +148,7 @@ fn a_host_warms_up_with_a_hundred_ledgers_and_none_is_reset() {
 #[test]
 fn a_partition_breaks_a_ledger_with_a_quorum_and_heals_by_itself() {
     for leased in [false, true] {
-        let mut world = world(4, Majority);
+        let mut world = world(4, ScriptedLedger::MAJORITY);
         world.record.leased = leased;
         for node in ["v2", "v3"] {
             world.nodes.get_mut(node).unwrap().responds = false;
@@ -218,7 +176,7 @@ fn a_partition_breaks_a_ledger_with_a_quorum_and_heals_by_itself() {
 #[test]
 fn a_partition_that_lasts_costs_a_free_ledger_and_never_a_leased_one() {
     for leased in [false, true] {
-        let mut world = world(4, Majority);
+        let mut world = world(4, ScriptedLedger::MAJORITY);
         world.record.leased = leased;
         for node in ["v2", "v3"] {
             world.nodes.get_mut(node).unwrap().responds = false;
@@ -232,7 +190,7 @@ fn a_partition_that_lasts_costs_a_free_ledger_and_never_a_leased_one() {
 #[test]
 fn a_node_that_responds_late_once_changes_nothing() {
     for (late, changes) in [(1, false), (2, true)] {
-        let mut world = world(4, Majority);
+        let mut world = world(4, ScriptedLedger::MAJORITY);
         world.nodes.get_mut("v1").unwrap().late = late;
         world.run_for(s(30));
         assert_eq!(!world.log.is_empty(), changes, "{:?}", world.log);
@@ -242,7 +200,7 @@ fn a_node_that_responds_late_once_changes_nothing() {
 
 #[test]
 fn a_crash_loop_is_repaired_at_growing_intervals_while_leased() {
-    let mut world = world(4, Majority);
+    let mut world = world(4, ScriptedLedger::MAJORITY);
     world.record.leased = true;
     world.nodes_start = false;
     world.exit("v1", 1);
@@ -271,7 +229,7 @@ fn a_crash_loop_is_repaired_at_growing_intervals_while_leased() {
 #[test]
 fn a_lease_taken_or_renewed_before_a_reset_prevents_it() {
     let policy = HealthPolicy::default();
-    let mut world = world(4, Majority);
+    let mut world = world(4, ScriptedLedger::MAJORITY);
     world.nodes_start = false;
     world.exit("v1", 1);
     world.run_for(policy.repair.degraded_reset.saturating_sub(s(3)));
@@ -287,7 +245,7 @@ fn a_lease_taken_or_renewed_before_a_reset_prevents_it() {
 
 #[test]
 fn nothing_is_repaired_or_reset_in_maintenance_and_it_counts_from_its_end() {
-    let mut world = world(4, Majority);
+    let mut world = world(4, ScriptedLedger::MAJORITY);
     world.record.maintenance = true;
     world.nodes_start = false;
     world.exit("v1", 1);
@@ -307,7 +265,7 @@ fn nothing_is_repaired_or_reset_in_maintenance_and_it_counts_from_its_end() {
 
 #[test]
 fn a_node_stopped_on_request_is_not_started() {
-    let mut world = world(4, Majority);
+    let mut world = world(4, ScriptedLedger::MAJORITY);
     world.record.leased = true;
     world.record.stopped_nodes = ["v1".to_owned()].into();
     world.exit("v1", 0);
@@ -325,7 +283,7 @@ fn a_node_stopped_on_request_is_not_started() {
 #[test]
 fn a_platform_that_cannot_list_leaves_the_verdict_to_the_ledger_and_repairs_nothing() {
     for engine in [Engine::Busy, Engine::Slow] {
-        let mut world = world(4, Majority);
+        let mut world = world(4, ScriptedLedger::MAJORITY);
         world.engine = engine;
         world.nodes.get_mut("v1").unwrap().responds = false;
         world.run_for(s(20));
@@ -342,7 +300,7 @@ fn a_platform_that_cannot_list_leaves_the_verdict_to_the_ledger_and_repairs_noth
 
 #[test]
 fn a_confirmed_failure_is_a_state() {
-    let mut world = world(1, Majority);
+    let mut world = world(1, ScriptedLedger::MAJORITY);
     world.record.leased = true;
     world.nodes_start = false;
     world.exit("v0", 1);
@@ -357,7 +315,7 @@ fn a_confirmed_failure_is_a_state() {
 #[test]
 fn all_limits_scale_with_the_policy() {
     let policy = HealthPolicy::default().scaled(2.0);
-    let mut world = World::new(4, Majority, &policy);
+    let mut world = World::new(4, ScriptedLedger::MAJORITY, &policy);
     world.nodes_start = false;
     world.exit("v1", 1);
     world.run_for(policy.repair.degraded_reset.saturating_sub(s(5)));

@@ -4,14 +4,16 @@
 //! always hold.
 
 mod ledger;
+mod operation;
 
-pub use ledger::{Majority, NoQuorum, SimulatedLedger, WithoutHeights};
+pub use ledger::{ScriptedLedger, SimulatedLedger};
 
 use crate::{
     Cluster, ClusterHealth, Effect, Evidence, HealthPolicy, Host, HostAvailability, HostEffect, HostInput,
     HostReport, Input, Inventory, NodeExit, NodeReport, Probed, Record, host_step, millis, step,
 };
 use chainpool_api::{HealthState, HostState, OperationKind, ProcessState, Timestamp};
+use operation::Operation;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -19,8 +21,6 @@ use std::{
 
 /// Step of the virtual clock.
 const STEP: i64 = 50;
-/// How long a simulated operation takes.
-const OPERATION: i64 = 2_000;
 
 /// A simulated node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,13 +82,6 @@ pub enum Event {
     Reset(String),
     /// The host's state changed.
     Host(HostState),
-}
-
-/// An operation in progress.
-struct Operation {
-    kind: OperationKind,
-    ends_at: Timestamp,
-    nodes: BTreeSet<String>,
 }
 
 /// A cluster on a host in virtual time.
@@ -434,85 +427,6 @@ impl<L: SimulatedLedger> World<L> {
                 }
             }
         }
-    }
-
-    fn repair(&mut self, nodes: BTreeSet<String>, restarts: bool) {
-        let since = self.repaired_at.map(|at| self.now.millis_since(at));
-        let backoff = millis(self.policy.repair.backoff.initial);
-        assert!(
-            since.is_none_or(|since| since >= backoff),
-            "two repairs within {since:?} ms: {:?}",
-            self.log
-        );
-        assert!(self.operation.is_none(), "a repair beside an operation");
-        self.repaired_at = Some(self.now);
-        self.operation_starts(OperationKind::ClusterRepair, nodes, restarts);
-    }
-
-    fn reset(&mut self, why: String) {
-        assert!(!self.record.leased, "a leased cluster is reset: {:?}", self.log);
-        let quiet = self.host.quiet_since().map(|since| self.now.millis_since(since));
-        assert!(
-            quiet.is_some_and(|quiet| quiet >= millis(self.policy.host.settle)),
-            "a reset on a host that warms up: {:?}",
-            self.log
-        );
-        self.log(Event::Reset(why));
-        self.cluster = Cluster::default();
-        self.record.health = HealthState::Starting;
-        self.record.stopped_nodes = BTreeSet::new();
-        self.operation_starts(
-            OperationKind::ClusterReset,
-            self.names().into_iter().collect(),
-            false,
-        );
-    }
-
-    fn operation_starts(&mut self, kind: OperationKind, nodes: BTreeSet<String>, restarts: bool) {
-        self.operation = Some(Operation {
-            kind,
-            ends_at: Timestamp(self.now.0 + OPERATION),
-            nodes: nodes.clone(),
-        });
-        self.record.operation = Some(kind);
-        self.input(Input::OperationStarted {
-            kind,
-            repairs: nodes,
-            restarts,
-        });
-    }
-
-    fn operation_ends(&mut self) {
-        let Some(Operation { kind, nodes, .. }) = self.operation.take() else {
-            return;
-        };
-        self.record.operation = None;
-        for node in &nodes {
-            let starts = self.nodes_start || kind == OperationKind::ClusterReset;
-            if starts && !self.record.stopped_nodes.contains(node) {
-                self.start(node);
-            }
-        }
-        // An operation waits until the ledger is healthy, and then proves it; a repair of a leased cluster does not.
-        let leased_repair = self.record.leased && kind == OperationKind::ClusterRepair;
-        let takes_part = |(name, node): (&String, &SimulatedNode)| {
-            node.takes_part() || self.record.stopped_nodes.contains(name)
-        };
-        let proven = self.nodes.iter().all(takes_part) && !leased_repair;
-        if proven || leased_repair {
-            self.record.started_at = self.now;
-        }
-        if proven {
-            self.record.health = HealthState::Healthy;
-            self.log(Event::Recorded(HealthState::Healthy, "proven".to_owned()));
-        }
-        self.input(Input::OperationEnded {
-            kind,
-            proven,
-            blocked: false,
-        });
-        self.record.operation = None;
-        self.input(Input::Record(self.record.clone()));
     }
 
     fn assess_host(&mut self) {

@@ -32,10 +32,6 @@ impl Typed {
 }
 
 impl SimulatedLedger for Typed {
-    fn works(&self, takes_part: usize, total: usize) -> bool {
-        takes_part == total
-    }
-
     fn assess(
         &self,
         nodes: &BTreeMap<String, NodeReport>,
