@@ -279,6 +279,10 @@ impl Orchestrator {
             .host(cluster.host_id)
             .await?
             .ok_or_else(|| Error::internal("a cluster without a host"))?;
+        if state == LeaseState::Expired && !tx.leads(host.id).await? {
+            // Only the leader of a host expires its leases.
+            return Ok(None);
+        }
         cluster.leased = false;
         let (operation, superseded) = if self.operations.deleted_on_release(&tx, &host, &cluster).await? {
             self.operations.accept_delete(&mut tx, cluster, cause).await?
@@ -308,7 +312,7 @@ impl Orchestrator {
         Ok(Some(row))
     }
 
-    /// Ends expired leases. Does nothing while the installation is paused after a restore, because a lease
+    /// Ends the expired leases of the hosts that this process leads. Does nothing while the installation is paused after a restore, because a lease
     /// may have been renewed since the backup. Takes no input and may run at any time.
     pub async fn expire_leases(&self) -> Result<()> {
         if !self.store().clock().may_expire() || self.runtime.is_paused() {

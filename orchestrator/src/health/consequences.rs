@@ -49,7 +49,8 @@ impl Health {
     }
 
     /// Stores a verdict if it differs from the stored one, and adds it to the history. Does nothing if the cluster
-    /// changed since the assessment began: the next assessment takes that into account.
+    /// changed since the assessment began, which the next assessment takes into account, or if another process leads
+    /// its host.
     async fn record(
         &self,
         before: &mut ClusterRow,
@@ -69,6 +70,9 @@ impl Health {
         else {
             return Ok(());
         };
+        if !tx.leads(row.host_id).await? {
+            return Ok(());
+        }
         if row.health.0 != verdict.state {
             row.health_since = now.into();
             tracing::info!(cluster = %row.name, from = %row.health.0, to = %verdict.state, reason = %verdict.reason, "health changed");
@@ -161,7 +165,7 @@ impl Health {
 
     /// Reads a cluster and its host again. `None` if the cluster changed since the assessment (an operation began or
     /// ended, it was leased, a node was stopped on request), or the host became unavailable, reconnected or went into
-    /// maintenance. The next assessment takes it into account.
+    /// maintenance; the next assessment takes it into account. `None` also if another process leads the host.
     async fn as_assessed(&self, tx: &mut Tx, assessed: &Assessed) -> Result<Option<(ClusterRow, HostRow)>> {
         let Some(row) = tx
             .cluster(assessed.row.id)
@@ -175,6 +179,7 @@ impl Health {
         };
         let same_host = host.state.0 == HostState::Active
             && self.runtime.cache.host(host.id).quiet_since() == assessed.quiet_since;
-        Ok((same_host && !in_maintenance(&row, &host, Timestamp::now())).then_some((row, host)))
+        let same = same_host && !in_maintenance(&row, &host, Timestamp::now());
+        Ok((same && tx.leads(host.id).await?).then_some((row, host)))
     }
 }

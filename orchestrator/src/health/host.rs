@@ -99,7 +99,8 @@ impl Health {
         Ok(())
     }
 
-    /// Stores an assessment, unless the host was deleted or changed meanwhile: then it is assessed again.
+    /// Stores an assessment, unless another process leads the host, or it was deleted or changed meanwhile: a changed
+    /// one is assessed again.
     async fn host_store(
         self: &Arc<Self>,
         before: &HostRow,
@@ -112,6 +113,9 @@ impl Health {
         let Some(mut row) = tx.host(before.id).await? else {
             return Ok(());
         };
+        if !tx.leads(row.id).await? {
+            return Ok(());
+        }
         if row.row_version != before.row_version {
             self.host_changed(row.id);
             return Ok(());
@@ -132,8 +136,8 @@ impl Health {
         Ok(())
     }
 
-    /// Lists our objects on a host, refreshes the state of each cluster, and removes objects of deleted
-    /// clusters and previous generations. Unknown objects are counted and never touched.
+    /// Lists our objects on a host, refreshes the state of each cluster, and, as the leader of the host, removes
+    /// objects of deleted clusters and previous generations. Unknown objects are counted and never touched.
     async fn host_inventory(&self, row: &HostRow, agent: &HostAgent) -> Result<()> {
         let listed_at = Timestamp::now();
         let observed = agent.agent.observe(Scope::Host).await?;
@@ -163,7 +167,7 @@ impl Health {
             known.insert(cluster.id, cluster);
         }
         let mut unclaimed = Vec::new();
-        let paused = self.runtime.is_paused();
+        let may_drop = !self.runtime.is_paused() && self.store().leads(row.id).await?;
         for (id, listed) in by_cluster {
             let newest = listed.objects.iter().map(|o| o.generation).max().unwrap_or(0);
             let oldest = listed.objects.iter().map(|o| o.generation).min().unwrap_or(0);
@@ -176,7 +180,7 @@ impl Health {
                     unclaimed.push(unclaimed_objects(row, id, &listed));
                 }
                 Some(cluster)
-                    if paused || cluster.operation_id.is_some() || cluster.created_at.0 > listed_at => {}
+                    if !may_drop || cluster.operation_id.is_some() || cluster.created_at.0 > listed_at => {}
                 Some(cluster) if cluster.deleted_at.is_some() => {
                     agent
                         .agent

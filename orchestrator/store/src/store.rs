@@ -179,7 +179,7 @@ impl Store {
     /// Returns `true` if this process works on a host: it runs the host's operations, and assesses and repairs
     /// its clusters.
     pub async fn leads(&self, host: Uuid) -> Result<bool> {
-        self.read().leads(host, self.epoch()).await
+        self.read().is_led_by(host, self.epoch()).await
     }
 
     /// Lists the hosts that this process works on.

@@ -2,14 +2,22 @@
 
 pub use crate::query_count::queries;
 
-use crate::{ClusterRow, EnumColumn, HostRow, HostSettings, Json, RowVersion, Store};
+use crate::{
+    ClusterRow, DATABASE, EnumColumn, HostRow, HostSettings, Json, RowVersion, Store,
+    entity::host_leader,
+    store::{options, pool},
+};
 use chainpool_api::{ClusterState, HealthState, HostLog, HostState, Timestamp};
+use sea_orm::{
+    EntityTrait,
+    sea_query::{Expr, ExprTrait},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     env,
     io::Write as _,
     net::Ipv4Addr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
 };
 use tempfile::TempDir;
@@ -112,6 +120,26 @@ pub async fn free_clusters(store: &Store, names: &[&str]) -> Vec<ClusterRow> {
     tx.host_insert(host).await.expect("a host");
     tx.commit("test").await.expect("a commit");
     free
+}
+
+/// Moves the leadership of every host by this number of epochs while another process has the store open, as if a
+/// process with that epoch took over. The opposite number returns it.
+///
+/// # Panics
+///
+/// If the database cannot be written.
+pub async fn move_leadership(folder: &Path, epochs: i64) {
+    let options = options(&folder.join(DATABASE)).expect("a database");
+    let connection = pool(options, 1).await.expect("a connection");
+    host_leader::Entity::update_many()
+        .col_expr(
+            host_leader::Column::Epoch,
+            Expr::col(host_leader::Column::Epoch).add(epochs),
+        )
+        .exec(&connection)
+        .await
+        .expect("a row for each host");
+    connection.close().await.expect("an end");
 }
 
 /// Runs the named test (the caller) again in a child process with its own mount namespace, where a folder is

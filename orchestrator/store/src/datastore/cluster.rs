@@ -2,7 +2,7 @@
 
 use crate::{
     ClusterRow, Conn, PortRow, Result, Tx,
-    datastore::{OfferFilter, among, containing, next_version, page_size, save::save},
+    datastore::{OfferFilter, among, containing, led_by, next_version, page_size, save::save},
     entity::{cluster, lease, port},
 };
 use chainpool_api::{ClusterState, HealthState, LeaseState, Noun, Timestamp};
@@ -201,12 +201,14 @@ impl Tx {
         Ok(())
     }
 
-    /// Records the highest block of a cluster's generation, under the same version. Ignores a lower value.
+    /// Records the highest block of a cluster's generation, under the same version. Ignores a lower value, and a
+    /// cluster on a host that another process leads.
     pub async fn cluster_height(&mut self, id: Uuid, generation: i64, height: i64) -> Result<()> {
         cluster::Entity::update_many()
             .col_expr(cluster::Column::Height, Expr::value(height))
             .filter(cluster::Column::Id.eq(id))
             .filter(cluster::Column::Generation.eq(generation))
+            .filter(cluster::Column::HostId.in_subquery(led_by(self.store().epoch())))
             .filter(
                 Condition::any()
                     .add(cluster::Column::Height.is_null())
@@ -218,11 +220,12 @@ impl Tx {
     }
 
     /// Records when evidence on these clusters was last gathered, so that apply can distinguish fresh from
-    /// stale. Their versions stay the same.
+    /// stale. Their versions stay the same. Ignores clusters on hosts that another process leads.
     pub async fn clusters_checked(&mut self, ids: &[Uuid], at: Timestamp) -> Result<()> {
         cluster::Entity::update_many()
             .col_expr(cluster::Column::CheckedAt, Expr::value(at.0))
             .filter(among("id", ids.iter().copied()))
+            .filter(cluster::Column::HostId.in_subquery(led_by(self.store().epoch())))
             .exec(&self.0)
             .await?;
         Ok(())

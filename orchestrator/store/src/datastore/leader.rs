@@ -2,7 +2,7 @@
 //! every host when it opens the database, and each new host when it adds it.
 
 use crate::{
-    Conn, Result,
+    Conn, Result, Tx,
     entity::{host_leader, leadership},
 };
 use chainpool_api::Timestamp;
@@ -93,9 +93,17 @@ impl<C: ConnectionTrait> Conn<C> {
     }
 
     /// Returns `true` if an epoch leads the host.
-    pub(crate) async fn leads(&self, host: Uuid, epoch: i64) -> Result<bool> {
+    pub(crate) async fn is_led_by(&self, host: Uuid, epoch: i64) -> Result<bool> {
         let row = host_leader::Entity::find_by_id(host).filter(host_leader::Column::Epoch.eq(epoch));
         Ok(row.count(&self.0).await? > 0)
+    }
+}
+
+impl Tx {
+    /// Returns `true` if this process works on a host, like [`crate::Store::leads`]. A write that follows from an
+    /// assessment or an expiry asks this in its own transaction, so that a superseded process changes nothing.
+    pub async fn leads(&self, host: Uuid) -> Result<bool> {
+        self.is_led_by(host, self.store().epoch()).await
     }
 }
 
@@ -138,10 +146,13 @@ mod tests {
         // As if another process took over.
         tx.leader_delete(host).await.unwrap();
         tx.leader_insert(host, store.epoch() + 1).await.unwrap();
-        assert!(!tx.leads(host, store.epoch()).await.unwrap());
+        assert!(!tx.leads(host).await.unwrap());
         assert!(!tx.operation_is_owned(operation.id).await.unwrap());
         let steps = tx.steps(operation.id).await.unwrap();
         assert!(steps.is_empty());
+        tx.clusters_checked(&[cluster.id], Timestamp(5)).await.unwrap();
+        tx.cluster_height(cluster.id, 1, 99).await.unwrap();
+        assert_eq!(tx.cluster(cluster.id).await.unwrap().unwrap(), cluster);
         tx.commit("test").await.unwrap();
         assert!(store.hosts_led().await.unwrap().is_empty());
 
@@ -152,7 +163,7 @@ mod tests {
         let mut tx = store.begin().await.unwrap();
         assert!(tx.operation_claim(operation.id, now).await.unwrap().is_some());
         tx.host_delete(host).await.unwrap();
-        assert!(!tx.leads(host, store.epoch()).await.unwrap(), "of a deleted host");
+        assert!(!tx.leads(host).await.unwrap(), "of a deleted host");
         assert!(tx.operation_claim(operation.id, now).await.unwrap().is_none());
         drop(tx);
         store.close().await.unwrap();

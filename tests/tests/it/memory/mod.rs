@@ -4,6 +4,7 @@ mod after_restart;
 mod faults;
 mod kills;
 mod kinds;
+mod leadership;
 mod policy;
 mod pool;
 mod sections;

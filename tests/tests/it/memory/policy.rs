@@ -12,10 +12,10 @@ use std::time::Duration;
 const LONG: Duration = Duration::from_mins(2);
 /// Longer than any test takes.
 const NEVER: Duration = Duration::from_hours(24);
-const AT_ONCE: Duration = Duration::from_millis(1);
+pub(super) const AT_ONCE: Duration = Duration::from_millis(1);
 
 /// Sets if two of four nodes take part: without them the ledger cannot commit, although all nodes answer.
-fn take_part(bed: &MemoryBed, cluster: &Cluster, participate: bool) {
+pub(super) fn take_part(bed: &MemoryBed, cluster: &Cluster, participate: bool) {
     for name in ["v0", "v1"] {
         let behavior = NodeBehavior {
             stalled: !participate,
@@ -26,8 +26,8 @@ fn take_part(bed: &MemoryBed, cluster: &Cluster, participate: bool) {
     }
 }
 
-/// Starts a bed with these rules and without a watchdog, and breaks its only cluster.
-async fn broken_cluster(repair: Repair) -> Result<(MemoryBed, Cluster)> {
+/// Starts a bed with these rules, one cluster and no watchdog.
+pub(super) async fn unwatched(repair: Repair) -> Result<(MemoryBed, Cluster)> {
     let host = HostRules {
         settle: AT_ONCE,
         ..HostRules::default()
@@ -46,6 +46,12 @@ async fn broken_cluster(repair: Repair) -> Result<(MemoryBed, Cluster)> {
     let host: api::Host = bed.api.get("/hosts/h1").await?;
     bed.orchestrator.host_assess(host.id).await?;
     let cluster = bed.fill().await?.remove(0);
+    Ok((bed, cluster))
+}
+
+/// Starts a bed with these rules and without a watchdog, and breaks its only cluster.
+async fn broken_cluster(repair: Repair) -> Result<(MemoryBed, Cluster)> {
+    let (bed, cluster) = unwatched(repair).await?;
     take_part(&bed, &cluster, false);
     bed.orchestrator.cluster_assess(cluster.id, true).await?;
     let broken = bed.cluster(cluster.id).await?;
@@ -54,7 +60,7 @@ async fn broken_cluster(repair: Repair) -> Result<(MemoryBed, Cluster)> {
 }
 
 /// Waits until a cluster has been broken for this long, and assesses it once.
-async fn assess_after(bed: &MemoryBed, cluster: &Cluster, limit: Duration) -> Result<()> {
+pub(super) async fn assess_after(bed: &MemoryBed, cluster: &Cluster, limit: Duration) -> Result<()> {
     let since = cluster.health.since;
     within(LONG, "the time to pass", async || {
         let elapsed = Timestamp::now().millis_since(since);
@@ -69,7 +75,7 @@ async fn assess_after(bed: &MemoryBed, cluster: &Cluster, limit: Duration) -> Re
 }
 
 /// Kinds of the operations on a cluster, oldest first, without its creation.
-async fn operations(bed: &MemoryBed, cluster: &Cluster) -> Result<Vec<OperationKind>> {
+pub(super) async fn operations(bed: &MemoryBed, cluster: &Cluster) -> Result<Vec<OperationKind>> {
     let page: Page<Operation> = bed.api.get("/operations?limit=500").await?;
     let mut own: Vec<Operation> = page
         .items
