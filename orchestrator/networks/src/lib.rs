@@ -115,8 +115,14 @@ pub trait NetworkType: Send + Sync {
     /// Probes the nodes. The result is evidence without a verdict; an unresponsive node is evidence too.
     async fn probe(&self, nodes: &Nodes, observed: &Observation) -> api::Evidence;
 
-    /// The ledger's sign of progress in this evidence; `None` if it shows none. Pure.
-    fn progress(&self, evidence: &api::Evidence) -> Option<api::Progress>;
+    /// The ledger's sign of progress in this evidence; `None` if it shows none. Pure. By default the height, once
+    /// the ledger has a block.
+    fn progress(&self, evidence: &api::Evidence) -> Option<api::Progress> {
+        evidence
+            .height
+            .filter(|height| *height > 0)
+            .map(api::Progress::At)
+    }
 
     /// Assesses evidence. Pure.
     fn verdict(

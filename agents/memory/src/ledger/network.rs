@@ -96,13 +96,6 @@ impl NetworkType for Ledger {
         probe::probe(nodes, observed).await
     }
 
-    fn progress(&self, evidence: &api::Evidence) -> Option<api::Progress> {
-        evidence
-            .height
-            .filter(|height| *height > 0)
-            .map(api::Progress::At)
-    }
-
     fn verdict(
         &self,
         parameters: &Value,

@@ -68,14 +68,6 @@ impl NetworkType for CometBft {
         probe::probe(nodes, observed).await
     }
 
-    fn progress(&self, evidence: &api::Evidence) -> Option<api::Progress> {
-        // A ledger without a block has shown nothing.
-        evidence
-            .height
-            .filter(|height| *height > 0)
-            .map(api::Progress::At)
-    }
-
     fn verdict(
         &self,
         parameters: &Value,

@@ -57,10 +57,6 @@ impl NetworkType for Defect {
         unreachable!("no parameters are valid")
     }
 
-    fn progress(&self, _: &api::Evidence) -> Option<api::Progress> {
-        unreachable!("no parameters are valid")
-    }
-
     fn verdict(
         &self,
         _: &serde_json::Value,
