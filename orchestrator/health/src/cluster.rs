@@ -29,8 +29,9 @@ pub use input::{Evidence, History, HostReport, Input, Inventory, LostVolumes, No
 use node::Transitions;
 pub use node::{NodeHealth, NodeTracker};
 
-use crate::{HealthPolicy, millis};
+use crate::HealthPolicy;
 use chainpool_api::{HealthState, OperationKind, Progress, Timestamp};
+use decision::Concluded;
 use repairs::Repairs;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -111,6 +112,7 @@ pub struct Cluster {
     reconnected_at: Option<Timestamp>,
     disconnected_at: Option<Timestamp>,
     timers: Timers,
+    concluded: Option<Concluded>,
     repairs: Repairs,
     blocked_by: Option<String>,
 }
@@ -138,6 +140,7 @@ impl Default for Cluster {
             reconnected_at: None,
             disconnected_at: None,
             timers: Timers::default(),
+            concluded: None,
             repairs: Repairs::default(),
             blocked_by: None,
         }
@@ -206,7 +209,6 @@ pub fn step(
             state.operation_ended(kind, proven, blocked, now);
             vec![]
         }
-        Input::Tick => state.tick(policy, now),
     };
     state.note_missing_nodes();
     (state, effects)
@@ -249,6 +251,13 @@ impl Cluster {
             && self.repairs.is_clear()
             && self.blocked_by.is_none()
             && self.timers == Timers::default()
+    }
+
+    /// `true` if a time of the policy has passed since the latest assessment and decides something: the same evidence
+    /// would have a consequence now that it did not have then.
+    pub fn is_due(&self, policy: &HealthPolicy, now: Timestamp) -> bool {
+        let decides = |concluded: Concluded| self.decides_later(concluded, policy, now);
+        self.concluded.is_some_and(decides)
     }
 
     /// The nodes that an operation in progress must restart.
@@ -361,6 +370,7 @@ impl Cluster {
         self.repairs.recovered();
         self.blocked_by = None;
         self.timers = Timers::default();
+        self.concluded = None;
     }
 
     /// Takes over a probe: asks for more, or concludes with a verdict and its consequences.
@@ -444,27 +454,5 @@ impl Cluster {
             }
             (_, Some(new)) => Some((new, now)),
         };
-    }
-
-    /// Drops what is too old to count, and asks for a probe if something is due.
-    fn tick(&mut self, policy: &HealthPolicy, now: Timestamp) -> Vec<Effect> {
-        self.exits.prune(&policy.crash_loop, now);
-        let due = match self.health {
-            ClusterHealth::Broken { confirmed: false } => self
-                .timers
-                .broken
-                .is_some_and(|since| now.millis_since(since) >= millis(policy.repair.broken_confirm)),
-            ClusterHealth::Starting => {
-                now.millis_since(self.record.started_at) >= millis(policy.assessment.start_grace)
-            }
-            _ => false,
-        };
-        if due {
-            vec![Effect::ProbeAgain {
-                after: std::time::Duration::ZERO,
-            }]
-        } else {
-            vec![]
-        }
     }
 }

@@ -178,7 +178,6 @@ fn news() -> Vec<Input> {
         Input::OperationBlocked(Some("the log server is down".to_owned())),
         ended(OperationKind::ClusterRepair, false, true),
         ended(OperationKind::ClusterStart, true, false),
-        Input::Tick,
     ]
 }
 
@@ -206,7 +205,6 @@ fn when_quiet(mut state: Cluster, health: HealthState) -> (Cluster, String) {
     for (seconds, position) in [(600, 100), (602, 101), (900, 102)] {
         report(seconds, Input::Host(quiet.clone()));
         report(seconds, Input::Record(record(true)));
-        report(seconds, Input::Tick);
         report(seconds, Input::Inventory(Inventory::Current));
         report(
             seconds,
@@ -220,7 +218,7 @@ proptest! {
     #[test]
     fn every_order_of_news_ends_in_the_same_state(
         order in Just(news()).prop_shuffle(),
-        millis in proptest::collection::vec(0i64..5_000, 16),
+        millis in proptest::collection::vec(0i64..5_000, 15),
         health in prop_oneof![Just(HealthState::Healthy), Just(HealthState::Degraded)],
     ) {
         let policy = HealthPolicy::default();
@@ -238,6 +236,45 @@ proptest! {
         if health == HealthState::Healthy {
             prop_assert!(state.is_clear());
             prop_assert_eq!(state.nodes().nodes(), reference.nodes().nodes());
+        }
+    }
+
+    #[test]
+    fn a_cluster_is_due_when_the_same_evidence_has_another_consequence(
+        order in Just(news()).prop_shuffle(),
+        leased in any::<bool>(),
+        started in any::<bool>(),
+        waits in proptest::collection::vec(1i64..12_000, 1..8),
+        bad in prop_oneof![Just(HealthState::Broken), Just(HealthState::Degraded), Just(HealthState::Healthy)],
+    ) {
+        let policy = HealthPolicy::default();
+        let (mut state, mut now) = (Cluster::default(), START.plus_seconds(600));
+        for input in order {
+            state = step(state, input, &policy, START).0;
+        }
+        let record = Record {
+            health: if started { HealthState::Starting } else { HealthState::Degraded },
+            started_at: START.plus_seconds(590),
+            ..record(leased)
+        };
+        state = step(state, Input::Record(record), &policy, now).0;
+        let host = HostReport::Reachable { quiet_since: Some(START.plus_seconds(595)) };
+        state = step(state, Input::Host(host), &policy, now).0;
+        let assess = |state: &mut Cluster, now| {
+            let due = state.is_due(&policy, now);
+            let known = step(state.clone(), Input::Inventory(Inventory::Current), &policy, now).0;
+            let up = bad == HealthState::Healthy;
+            let (next, effects) = step(known, evidence(bad, up, 1), &policy, now);
+            *state = next;
+            (due, effects)
+        };
+        let (_, mut before) = assess(&mut state, now);
+        for wait in waits {
+            prop_assert!(!state.is_due(&policy, now), "right after an assessment");
+            now.0 += wait;
+            let (due, effects) = assess(&mut state, now);
+            prop_assert_eq!(due, !effects.is_empty() && effects != before, "{:?} after {:?}", effects, before);
+            before = effects;
         }
     }
 

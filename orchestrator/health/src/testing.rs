@@ -269,9 +269,6 @@ impl<L: SimulatedLedger> World<L> {
             .0
             .rem_euclid(millis(self.policy.assessment.probe_interval))
             < STEP;
-        if pass {
-            self.input(Input::Tick);
-        }
         if pass || !due.is_empty() {
             self.assess();
         }

@@ -36,7 +36,8 @@ impl Orchestrator {
         self.health.host_assess(host).await
     }
 
-    /// Lists the clusters to probe: unhealthy ones first, then the least recently probed.
+    /// Lists the clusters to probe, the most urgent first: those for which a time has passed that decides something,
+    /// then unhealthy ones, then the least recently probed.
     pub async fn clusters_to_assess(&self) -> Result<Vec<Uuid>> {
         self.health.clusters_to_assess().await
     }

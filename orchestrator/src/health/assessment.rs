@@ -79,8 +79,9 @@ impl Health {
         if unavailable {
             return Ok(());
         }
-        let permits = self.assessors.permits(assessed.host.id);
-        let _permit = permits.acquire().await.map_err(Error::internal)?;
+        let (runtime, generation) = (Arc::clone(&self.runtime), number(assessed.row.generation));
+        let is_due = move || runtime.cache.is_due(cluster, generation);
+        let _turn = self.assessors.turns(assessed.host.id).take(is_due).await;
         match self.gather(&mut assessed, list).await {
             // The host's own assessment determines what is known, and assesses its clusters.
             Err(Error::Unavailable(_)) => {

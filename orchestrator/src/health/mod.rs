@@ -10,6 +10,7 @@ mod consequences;
 mod evidence;
 mod host;
 mod mailbox;
+mod turns;
 
 use crate::{
     Result,
@@ -31,8 +32,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
+use turns::Turns;
 use uuid::Uuid;
 
 /// The assessment of hosts and ledgers.
@@ -52,23 +54,19 @@ struct Assessors {
     clusters: Mailboxes,
     hosts: Mailboxes,
     tasks: TaskTracker,
-    permits: Mutex<HashMap<Uuid, Arc<Semaphore>>>,
+    turns: Mutex<HashMap<Uuid, Arc<Turns>>>,
     /// The clusters whose late inventory is awaited.
     late: Mutex<HashSet<Uuid>>,
 }
 
 impl Assessors {
-    fn permits(&self, host: Uuid) -> Arc<Semaphore> {
-        let mut permits = self.permits.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(
-            permits
-                .entry(host)
-                .or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE))),
-        )
+    fn turns(&self, host: Uuid) -> Arc<Turns> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(turns.entry(host).or_insert_with(|| Arc::new(Turns::new(AT_ONCE))))
     }
 
     fn forget_host(&self, host: Uuid) {
-        self.permits
+        self.turns
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&host);
@@ -89,7 +87,8 @@ impl Health {
         &self.runtime.store
     }
 
-    /// Lists the clusters to probe: unhealthy ones first, then the least recently probed.
+    /// Lists the clusters to probe, the most urgent first: those for which a time has passed that decides something,
+    /// then unhealthy ones, then the least recently probed.
     pub(crate) async fn clusters_to_assess(&self) -> Result<Vec<Uuid>> {
         let led = self.store().hosts_led().await?;
         let fleet = self.placement.fleet().await?;
@@ -106,8 +105,9 @@ impl Health {
             .filter(|cluster| cluster.state == ClusterState::Ready);
         let mut order: Vec<_> = ready
             .map(|cluster| {
+                let is_due = self.runtime.cache.is_due(cluster.id, cluster.generation);
                 let is_healthy = cluster.health == HealthState::Healthy;
-                (is_healthy, checked_at(cluster), cluster.id)
+                (!is_due, is_healthy, checked_at(cluster), cluster.id)
             })
             .collect();
         order.sort_unstable();

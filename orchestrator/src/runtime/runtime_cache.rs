@@ -72,6 +72,14 @@ impl RuntimeCache {
         change(runtime)
     }
 
+    /// `true` if a time has passed that decides something about a cluster in this generation.
+    pub(crate) fn is_due(&self, cluster: Uuid, generation: u32) -> bool {
+        self.read(cluster, generation, |runtime| {
+            runtime.health.is_due(&self.policy, Timestamp::now())
+        })
+        .unwrap_or_default()
+    }
+
     /// Gives the machine of a cluster's health an input, and returns its requests.
     pub(crate) fn advance(
         &self,

@@ -6,21 +6,34 @@ use chainpool_api::{HealthState, OperationKind, Timestamp};
 use std::{collections::BTreeSet, time::Duration};
 
 /// A concluded assessment.
-struct Conclusion<'a> {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Concluded {
     state: HealthState,
     /// The ledger is lost; a start would create another one.
     ledger_lost: bool,
     /// The cluster seems healthy again and has no new proof.
     needs_proof: bool,
+    /// Nothing follows from it.
+    suspended: bool,
+    /// The verdict is bad and has no effect, because the cluster was started recently.
+    held_back: bool,
+    at: Timestamp,
+}
+
+impl Concluded {
+    fn is_bad(self) -> bool {
+        matches!(self.state, HealthState::Degraded | HealthState::Broken)
+    }
+}
+
+/// A concluded assessment, and the time at which its consequences are decided.
+struct Conclusion<'a> {
+    concluded: Concluded,
     policy: &'a HealthPolicy,
     now: Timestamp,
 }
 
 impl Conclusion<'_> {
-    fn is_bad(&self) -> bool {
-        matches!(self.state, HealthState::Degraded | HealthState::Broken)
-    }
-
     fn elapsed(&self, since: Option<Timestamp>, limit: Duration) -> bool {
         since.is_some_and(|since| self.now.millis_since(since) >= millis(limit))
     }
@@ -38,9 +51,7 @@ impl Cluster {
         let fault = self.record.fault.clone().or_else(|| evidence.fault.clone());
         let ledger_lost = fault.is_some() || evidence.lost.as_ref().is_some_and(|lost| lost.ledger);
         let verdict = self.verdict(&evidence, fault.as_deref());
-        let bad = matches!(verdict.state, HealthState::Degraded | HealthState::Broken);
-        let in_grace = self.record.health == HealthState::Starting
-            && now.millis_since(self.record.started_at) < millis(policy.assessment.start_grace);
+        let in_grace = self.in_grace(policy, now);
         let suspended = !reliable
             || self.record.maintenance
             || self.record.paused
@@ -48,15 +59,23 @@ impl Cluster {
             || evidence.saturated
             || !matches!(self.host, HostReport::Reachable { .. });
         self.run_timers(verdict.state, suspended, now);
-        let held_back = in_grace && bad && !ledger_lost;
         let needs_proof = self.is_recovering()
             && !self.record.leased
             && !self.record.maintenance
             && verdict.state == HealthState::Healthy;
-        let conclusion = Conclusion {
+        let mut concluded = Concluded {
             state: verdict.state,
             ledger_lost,
             needs_proof,
+            suspended,
+            held_back: false,
+            at: now,
+        };
+        let held_back = in_grace && concluded.is_bad() && !ledger_lost;
+        concluded.held_back = held_back;
+        self.concluded = Some(concluded);
+        let conclusion = Conclusion {
+            concluded,
             policy,
             now,
         };
@@ -88,6 +107,27 @@ impl Cluster {
             effects.extend(self.decide(&conclusion));
         }
         effects
+    }
+
+    /// `true` for a while after a start: a bad verdict has no effect yet.
+    fn in_grace(&self, policy: &HealthPolicy, now: Timestamp) -> bool {
+        self.record.health == HealthState::Starting
+            && now.millis_since(self.record.started_at) < millis(policy.assessment.start_grace)
+    }
+
+    /// `true` if an earlier conclusion has a consequence now that it did not have then.
+    pub(super) fn decides_later(&self, concluded: Concluded, policy: &HealthPolicy, now: Timestamp) -> bool {
+        if concluded.held_back {
+            return !self.in_grace(policy, now);
+        }
+        let decide = |now| {
+            self.decide(&Conclusion {
+                concluded,
+                policy,
+                now,
+            })
+        };
+        !concluded.suspended && decide(now).is_some_and(|next| decide(concluded.at) != Some(next))
     }
 
     /// The verdict of the network type, and what it cannot know.
@@ -151,10 +191,11 @@ impl Cluster {
             .within(conclusion.policy.assessment.inventory_lag, conclusion.now)
             .next()
             .is_some();
-        if conclusion.ledger_lost
+        let concluded = conclusion.concluded;
+        if concluded.ledger_lost
             || self.record.operation.is_some()
             || lagging
-            || !(conclusion.is_bad() || conclusion.needs_proof)
+            || !(concluded.is_bad() || concluded.needs_proof)
         {
             return None;
         }
@@ -173,7 +214,7 @@ impl Cluster {
         }
         // Without a node to repair, a free cluster can still be proven healthy; a leased one is left to its
         // ledger.
-        match (nodes.is_empty(), conclusion.needs_proof) {
+        match (nodes.is_empty(), concluded.needs_proof) {
             (true, false) => None,
             (true, true) => Some(Effect::Prove),
             (false, _) => Some(Effect::Repair { start, restart }),
@@ -196,14 +237,15 @@ impl Cluster {
             broken,
         } = self.timers;
         let confirmed = conclusion.elapsed(broken, repair.broken_confirm);
-        if conclusion.ledger_lost {
+        let concluded = conclusion.concluded;
+        if concluded.ledger_lost {
             return confirmed.then(|| "free and its ledger is lost".to_owned());
         }
-        if self.blocked_by.is_some() || !conclusion.is_bad() {
+        if self.blocked_by.is_some() || !concluded.is_bad() {
             return None;
         }
         let only_slow = self.nodes.only_slow();
-        if !only_slow && conclusion.state == HealthState::Broken && confirmed {
+        if !only_slow && concluded.state == HealthState::Broken && confirmed {
             Some("free and broken".to_owned())
         } else if !only_slow && conclusion.elapsed(first_broken, repair.broken_reset) {
             Some(format!(

@@ -24,11 +24,6 @@ impl Exits {
     pub(super) fn push(&mut self, exit: NodeExit, policy: &CrashLoop) {
         let now = exit.at;
         self.0.push_back(exit);
-        self.prune(policy, now);
-    }
-
-    /// Drops the exits outside the window.
-    pub(super) fn prune(&mut self, policy: &CrashLoop, now: Timestamp) {
         let window = millis(policy.window);
         while self
             .0

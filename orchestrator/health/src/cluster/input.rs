@@ -45,8 +45,6 @@ pub enum Input {
         /// Something that the platform depends on is down, and the operation failed because of it.
         blocked: bool,
     },
-    /// Time has passed.
-    Tick,
 }
 
 /// The state of a cluster's host.

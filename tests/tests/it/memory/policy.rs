@@ -3,9 +3,10 @@
 use anyhow::{Result, ensure};
 use chainpool_agent::NodeName;
 use chainpool_agent_memory::ledger::NodeBehavior;
-use chainpool_api::{self as api, Cluster, HealthState, Operation, OperationKind, Page, Timestamp};
+use chainpool_api::{self as api, Cluster, HealthState, Lease, Operation, OperationKind, Page, Timestamp};
 use chainpool_health::{HealthPolicy, HostRules, Repair, millis};
 use chainpool_tests::{MemoryBed, MemoryOptions, key_of, within};
+use serde_json::json;
 use std::time::Duration;
 
 /// Longer than any step here takes on a busy machine.
@@ -28,12 +29,17 @@ pub(super) fn take_part(bed: &MemoryBed, cluster: &Cluster, participate: bool) {
 
 /// Starts a bed with these rules, one cluster and no watchdog.
 pub(super) async fn unwatched(repair: Repair) -> Result<(MemoryBed, Cluster)> {
+    let (bed, mut clusters) = unwatched_clusters(1, repair).await?;
+    Ok((bed, clusters.remove(0)))
+}
+
+async fn unwatched_clusters(capacity: u32, repair: Repair) -> Result<(MemoryBed, Vec<Cluster>)> {
     let host = HostRules {
         settle: AT_ONCE,
         ..HostRules::default()
     };
     let bed = MemoryBed::start(MemoryOptions {
-        capacity: 1,
+        capacity,
         watchdog: false,
         health: HealthPolicy {
             repair,
@@ -45,8 +51,8 @@ pub(super) async fn unwatched(repair: Repair) -> Result<(MemoryBed, Cluster)> {
     .await?;
     let host: api::Host = bed.api.get("/hosts/h1").await?;
     bed.orchestrator.host_assess(host.id).await?;
-    let cluster = bed.fill().await?.remove(0);
-    Ok((bed, cluster))
+    let clusters = bed.fill().await?;
+    Ok((bed, clusters))
 }
 
 /// Starts a bed with these rules and without a watchdog, and breaks its only cluster.
@@ -59,8 +65,8 @@ async fn broken_cluster(repair: Repair) -> Result<(MemoryBed, Cluster)> {
     Ok((bed, broken))
 }
 
-/// Waits until a cluster has been broken for this long, and assesses it once.
-pub(super) async fn assess_after(bed: &MemoryBed, cluster: &Cluster, limit: Duration) -> Result<()> {
+/// Waits until a cluster has had its health for this long.
+async fn wait_since(cluster: &Cluster, limit: Duration) -> Result<()> {
     let since = cluster.health.since;
     within(LONG, "the time to pass", async || {
         let elapsed = Timestamp::now().millis_since(since);
@@ -70,7 +76,12 @@ pub(super) async fn assess_after(bed: &MemoryBed, cluster: &Cluster, limit: Dura
             Err(format!("{elapsed} ms"))
         })
     })
-    .await?;
+    .await
+}
+
+/// Waits until a cluster has been broken for this long, and assesses it once.
+pub(super) async fn assess_after(bed: &MemoryBed, cluster: &Cluster, limit: Duration) -> Result<()> {
+    wait_since(cluster, limit).await?;
     Ok(bed.orchestrator.cluster_assess(cluster.id, true).await?)
 }
 
@@ -104,6 +115,40 @@ async fn a_broken_cluster_is_reset_by_the_first_assessment_after_its_confirmatio
             now.generation == 2 && now.offered
         })
         .await?;
+        bed.end().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_whose_confirmation_is_due_is_probed_before_other_unhealthy_ones() -> Result<()> {
+    for confirmation in [AT_ONCE, NEVER] {
+        let repair = Repair {
+            broken_confirm: confirmation,
+            broken_reset: NEVER,
+            degraded_reset: NEVER,
+            ..Repair::default()
+        };
+        let (bed, clusters) = unwatched_clusters(2, repair).await?;
+        let lease: Lease = bed.api.post("/leases", json!({})).await?;
+        let (leased, free): (Vec<_>, Vec<_>) = clusters
+            .into_iter()
+            .partition(|cluster| cluster.name == lease.cluster);
+        // A leased cluster is not reset, so its confirmation decides nothing.
+        let (leased, free) = (&leased[0], &free[0]);
+        for cluster in [leased, free] {
+            take_part(&bed, cluster, false);
+            bed.orchestrator.cluster_assess(cluster.id, true).await?;
+        }
+        let broken = bed.cluster(free.id).await?;
+        ensure!(broken.health.state == HealthState::Broken, "{broken:?}");
+        wait_since(&broken, AT_ONCE).await?;
+        let order = bed.orchestrator.clusters_to_assess().await?;
+        if confirmation == AT_ONCE {
+            ensure!(order == [free.id, leased.id], "{order:?}");
+        } else {
+            ensure!(order == [leased.id, free.id], "{order:?}");
+        }
         bed.end().await?;
     }
     Ok(())
