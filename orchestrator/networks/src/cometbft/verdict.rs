@@ -318,5 +318,4 @@ fn verdict_of(state: HealthState, reason: &str) -> Verdict {
 }
 
 #[cfg(test)]
-#[path = "verdict_tests.rs"]
 mod tests;

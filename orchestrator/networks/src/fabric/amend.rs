@@ -317,5 +317,4 @@ fn renewal_phases(before: &ClusterSpec, organisations: &Organisations, consensus
 }
 
 #[cfg(test)]
-#[path = "amend_tests.rs"]
 mod tests;

@@ -5,6 +5,7 @@
 //! processes -- --test-threads 1`
 
 mod cometbft;
+mod cometbft_network;
 mod fabric;
 mod fabric_3;
 mod fabric_network;

@@ -13,6 +13,7 @@ mod health;
 mod jobs;
 mod leftovers;
 mod loss;
+mod lost_data;
 mod passes;
 mod steady;
 mod sweep;

@@ -1,6 +1,7 @@
 //! Rules and faults on the platform in memory, independent of any engine and of other tests.
 
 mod after_restart;
+mod crash_loops;
 mod faults;
 mod kills;
 mod kinds;

@@ -488,5 +488,4 @@ fn of(state: HealthState, reason: String) -> Verdict {
 }
 
 #[cfg(test)]
-#[path = "verdict_tests.rs"]
 mod tests;
