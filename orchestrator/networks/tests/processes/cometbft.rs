@@ -1,10 +1,14 @@
 //! `cometbft` against the real program of version 0.38.21, whose path is in `COMETBFT`.
 
 use crate::cometbft_network::{Network, name};
-use chainpool_api::{Evidence, HealthState};
-use chainpool_networks::History;
-use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use chainpool_api::{Evidence, HealthState, Timestamp};
+use chainpool_networks::{History, Verdict};
+use serde_json::json;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::task::JoinSet;
 
 #[tokio::test]
 async fn four_validators_commit_and_their_faults_are_reported() {

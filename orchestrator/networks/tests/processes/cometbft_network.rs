@@ -7,7 +7,7 @@ use chainpool_agent::{
 };
 use chainpool_api::{Evidence, HealthState, LogLevel, Timestamp};
 use chainpool_networks::{History, NetworkType, Nodes, PublicEndpoints, Registry, RenderRequest, Verdict};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{
     collections::BTreeMap,
     fs, io,
@@ -21,7 +21,6 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    task::JoinSet,
 };
 
 const GENERATION: Generation = 1;

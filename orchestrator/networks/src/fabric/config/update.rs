@@ -68,12 +68,19 @@ struct Change {
 }
 
 /// A value or policy of a group.
-trait Member: Clone + PartialEq {
-    /// The version without content.
-    fn unchanged(&self) -> Self;
-    /// The content with this version.
-    fn at(&self, version: u64) -> Self;
+trait Member: Clone + Default + PartialEq {
     fn version(&self) -> u64;
+    fn set_version(&mut self, version: u64);
+    /// The content with this version.
+    fn at(&self, version: u64) -> Self {
+        let mut member = self.clone();
+        member.set_version(version);
+        member
+    }
+    /// The version without content.
+    fn unchanged(&self) -> Self {
+        Self::default().at(self.version())
+    }
     /// Compares the content without the version.
     fn is_same(&self, other: &Self) -> bool {
         self.at(0) == other.at(0)
@@ -81,44 +88,22 @@ trait Member: Clone + PartialEq {
 }
 
 impl Member for Lossless<ConfigValue> {
-    fn unchanged(&self) -> Self {
-        let version = self.version;
-        ConfigValue {
-            version,
-            ..ConfigValue::default()
-        }
-        .into()
-    }
-
-    fn at(&self, version: u64) -> Self {
-        let mut value = self.clone();
-        value.version = version;
-        value
-    }
-
     fn version(&self) -> u64 {
         self.version
+    }
+
+    fn set_version(&mut self, version: u64) {
+        self.version = version;
     }
 }
 
 impl Member for Lossless<ConfigPolicy> {
-    fn unchanged(&self) -> Self {
-        let version = self.version;
-        ConfigPolicy {
-            version,
-            ..ConfigPolicy::default()
-        }
-        .into()
-    }
-
-    fn at(&self, version: u64) -> Self {
-        let mut policy = self.clone();
-        policy.version = version;
-        policy
-    }
-
     fn version(&self) -> u64 {
         self.version
+    }
+
+    fn set_version(&mut self, version: u64) {
+        self.version = version;
     }
 }
 
