@@ -77,7 +77,7 @@ impl MemoryFixture {
         {
             let key = ClusterKey {
                 cluster: ClusterId(row.id),
-                generation: u32::try_from(row.generation)?,
+                generation: row.generation,
             };
             let spec = read
                 .revision(row.id, key.generation)

@@ -176,7 +176,7 @@ impl RecordedPool {
             tx.host_save(host).await?;
         }
         for cluster in clusters {
-            let generation = u32::try_from(cluster.generation)?;
+            let generation = cluster.generation;
             let stored = store
                 .read()
                 .revision(cluster.id, generation)

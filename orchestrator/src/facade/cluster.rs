@@ -8,7 +8,6 @@ use crate::{
         presenter::page,
         validation::{check_labels, check_name, check_search, maintenance_until},
     },
-    number::number,
     operations::{cause::Cause, plan::Arguments},
     placement::{host_choice::choose_host, new_cluster::NewCluster},
     policy::{self, VisibleLeases},
@@ -407,7 +406,7 @@ impl Orchestrator {
             .ok_or_else(|| Error::internal("a cluster without a host"))?;
         let key = ClusterKey {
             cluster: ClusterId(row.id),
-            generation: number(row.generation),
+            generation: row.generation,
         };
         let lines = self
             .runtime
@@ -444,7 +443,7 @@ impl Orchestrator {
 
     async fn current_spec(&self, row: &ClusterRow) -> Result<Arc<ClusterSpec>> {
         self.runtime
-            .spec(row.id, number(row.generation))
+            .spec(row.id, row.generation)
             .await?
             .ok_or_else(|| Error::not_found("cluster", row.name.clone()))
     }

@@ -69,7 +69,7 @@ impl Orchestrator {
         let (checked_at, height) = self
             .runtime
             .cache
-            .read(row.id, number(row.generation), |runtime| {
+            .read(row.id, row.generation, |runtime| {
                 (runtime.checked_at, runtime.height())
             })
             .unwrap_or_default();
@@ -88,7 +88,7 @@ impl Orchestrator {
             parameters: row.parameters.0,
             labels: chainpool_store::Labels::from_column(&row.labels).0,
             state: row.state.0,
-            generation: number(row.generation),
+            generation: row.generation,
             chain_id: row.chain_id,
             health: api::Health {
                 state: row.health.0,
@@ -116,7 +116,7 @@ impl Orchestrator {
         let read = self.store().read();
         let host = read.host(row.host_id).await?;
         let lease = read.lease_of(row.id).await?;
-        let generation = number(row.generation);
+        let generation = row.generation;
         let runtime = self.runtime.cache.cluster(row.id, generation);
         let stored = read.revision(row.id, generation).await?;
         let mut presented =

@@ -1,7 +1,7 @@
 //! One assessment of a cluster: gathers evidence until the machine concludes, and performs its requests.
 
 use super::evidence::{Ledger, Listed};
-use crate::{Error, Result, health::Health, number::number};
+use crate::{Error, Result, health::Health};
 use chainpool_agent::Observation;
 use chainpool_api::{self as api, ClusterState, HostState, Timestamp};
 use chainpool_health::{Effect, HostInput, HostReport, Input, Inventory, Record};
@@ -79,7 +79,7 @@ impl Health {
         if unavailable {
             return Ok(());
         }
-        let (runtime, generation) = (Arc::clone(&self.runtime), number(assessed.row.generation));
+        let (runtime, generation) = (Arc::clone(&self.runtime), assessed.row.generation);
         let is_due = move || runtime.cache.is_due(cluster, generation);
         let _turn = self.assessors.turns(assessed.host.id).take(is_due).await;
         match self.gather(&mut assessed, list).await {
@@ -251,7 +251,7 @@ impl Health {
     }
 
     fn report(&self, row: &ClusterRow, input: Input) -> Vec<Effect> {
-        self.runtime.cache.advance(row.id, number(row.generation), input)
+        self.runtime.cache.advance(row.id, row.generation, input)
     }
 
     /// The record of a cluster, for its machine.

@@ -3,7 +3,6 @@
 use crate::{
     Error, Result,
     health::Health,
-    number::number,
     operations::volumes,
     runtime::{agents::HostAgent, crash_loop::crash_loop_text, runtime_cache::RuntimeCache},
 };
@@ -100,7 +99,7 @@ impl Health {
         let agent = self.runtime.agents.of(host)?;
         let key = ClusterKey {
             cluster: ClusterId(row.id),
-            generation: number(row.generation),
+            generation: row.generation,
         };
         let spec = self
             .runtime

@@ -4,7 +4,6 @@
 use crate::{
     Error, Result,
     health::Health,
-    number::number,
     placement::{
         fill_key::{entry_name, fill_key},
         fill_policy::FAILURES_TO_PAUSE,
@@ -158,7 +157,7 @@ impl Health {
         let mut known = BTreeMap::new();
         for cluster in read.clusters_of(row.id).await? {
             let listed = by_cluster.get(&cluster.id).cloned().unwrap_or_default();
-            let generation = number(cluster.generation);
+            let generation = cluster.generation;
             self.runtime.cache.update(cluster.id, generation, |runtime| {
                 runtime.observed = Some(listed);
             });
@@ -176,7 +175,7 @@ impl Health {
                 None => read.cluster(id).await?,
             };
             match cluster {
-                Some(cluster) if newest > number(cluster.generation) || cluster.host_id != row.id => {
+                Some(cluster) if newest > cluster.generation || cluster.host_id != row.id => {
                     unclaimed.push(unclaimed_objects(row, id, &listed));
                 }
                 Some(cluster)
@@ -184,13 +183,13 @@ impl Health {
                 Some(cluster) if cluster.deleted_at.is_some() => {
                     agent
                         .agent
-                        .drop_cluster(ClusterId(id), number(cluster.generation))
+                        .drop_cluster(ClusterId(id), cluster.generation)
                         .await?;
                 }
-                Some(cluster) if oldest < number(cluster.generation) => {
+                Some(cluster) if oldest < cluster.generation => {
                     agent
                         .agent
-                        .drop_cluster(ClusterId(id), number(cluster.generation) - 1)
+                        .drop_cluster(ClusterId(id), cluster.generation - 1)
                         .await?;
                 }
                 Some(_) => {}

@@ -137,7 +137,7 @@ impl Operations {
             &mut row,
             ClusterState::Resetting,
             format!("resetting: {}", cause.reason),
-        )?;
+        );
         self.placement.must_accept_nodes(host, &row)?;
         let operation = self
             .operation_on(
@@ -203,7 +203,7 @@ impl Operations {
         cause: &Cause,
     ) -> Result<OperationRow> {
         let now = Timestamp::now();
-        let generation = u32::try_from(row.generation).map_err(Error::internal)?;
+        let generation = row.generation;
         let new = NewOperation {
             kind,
             host_id: row.host_id,

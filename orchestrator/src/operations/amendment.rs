@@ -2,7 +2,6 @@
 
 use crate::{
     Error, Result,
-    number::number,
     operations::{
         Operations,
         cause::Cause,
@@ -93,7 +92,7 @@ impl Operations {
         let network = self.network_of(&row)?;
         let requirements = network.requirements(&row.parameters.0);
         let opened = tx
-            .revision_opened(self.store().master(), row.id, number(row.generation))
+            .revision_opened(self.store().master(), row.id, row.generation)
             .await?;
         let (before, images) = opened.ok_or_else(|| Error::internal("a cluster without a spec"))?;
         let ports = self.amended_ports(tx, &host, &row, &requirements, ports).await?;
@@ -182,7 +181,7 @@ impl Operations {
             after = after.placed(&row.machines.0);
         }
         images.retain(|node, _| has_same_images(&previous, &after, node));
-        let generation = number(row.generation);
+        let generation = row.generation;
         tx.revision_replace(self.store().master(), row.id, generation, (after, images))
             .await?;
         tx.ports_replace(row.id, ports).await?;

@@ -121,8 +121,7 @@ impl Operations {
         match (operation.kind.0, done) {
             (OperationKind::ClusterDelete, true) => return Ok(tx.cluster_mark_deleted(cluster, now).await?),
             (OperationKind::ClusterCreate | OperationKind::ClusterReset, true) => {
-                let generation = u32::try_from(cluster.generation).map_err(Error::internal)?;
-                tx.revisions_delete(cluster.id, generation - 1).await?;
+                tx.revisions_delete(cluster.id, cluster.generation - 1).await?;
                 cluster.state = EnumColumn(ClusterState::Ready);
                 cluster.ready_at = Some(now.into());
                 cluster.last_started_at = now.into();

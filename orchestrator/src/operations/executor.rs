@@ -80,7 +80,7 @@ impl Operations {
                 Some(lock) => Some(unless_cancelled(&token, lock.lock()).await?),
                 None => None,
             };
-            self.report_start(&operation)?;
+            self.report_start(&operation);
             self.operation_relocating(&operation, &token).await
         };
         // When this process stops, the work is dropped at its next await; every agent call tolerates that.
@@ -94,21 +94,19 @@ impl Operations {
 
     /// Reports to the health machine of a cluster that an operation begins. A repair is reported with its nodes
     /// when it is accepted.
-    fn report_start(&self, operation: &OperationRow) -> Result<(), StepError> {
+    fn report_start(&self, operation: &OperationRow) {
         let kind = operation.kind.0;
         if let Some(cluster) = operation
             .cluster_id
             .filter(|_| kind != OperationKind::ClusterRepair)
         {
-            let generation = u32::try_from(operation.generation).map_err(Error::internal)?;
             let started = Input::OperationStarted {
                 kind,
                 repairs: BTreeSet::new(),
                 restarts: false,
             };
-            self.runtime.cache.advance(cluster, generation, started);
+            self.runtime.cache.advance(cluster, operation.generation, started);
         }
-        Ok(())
     }
 
     /// Runs an operation, and relocates its cluster each time its address or port is in use.
@@ -168,7 +166,7 @@ impl Operations {
     }
 
     async fn operation_plan(&self, operation: &OperationRow) -> Result<Vec<StepRow>, StepError> {
-        let generation = u32::try_from(operation.generation).map_err(Error::internal)?;
+        let generation = operation.generation;
         if let (OperationKind::ClusterCreate | OperationKind::ClusterReset, Some(cluster)) =
             (operation.kind.0, operation.cluster_id)
         {

@@ -59,7 +59,7 @@ impl Operations {
         let ports = allocation.port_rows(host.id, id);
         row.subnet = allocation.subnet.map(|s| s.to_string());
         let state = row.state.0;
-        next_generation(&mut row, state, format!("relocating: {why}"))?;
+        next_generation(&mut row, state, format!("relocating: {why}"));
         tx.ports_replace(id, ports).await?;
         moved.generation = row.generation;
         tx.cluster_save(row).await?;

@@ -5,9 +5,7 @@
 //! the spec if the cluster is still as it was read. The executor plans a generation only when its spec is stored,
 //! so after a crash it renders what is missing.
 
-use crate::{
-    Error, Result, number::number, operations::Operations, runtime::public_endpoints::public_endpoints,
-};
+use crate::{Error, Result, operations::Operations, runtime::public_endpoints::public_endpoints};
 use chainpool_agent::{ClusterSpec, LogConfig, LogType, NetworkSpec, NodeName, Secret};
 use chainpool_api::{self as api, Noun, OperationKind, Timestamp};
 use chainpool_networks::{NetworkType, PortNeed, RenderRequest, Seed};
@@ -46,8 +44,7 @@ impl Operations {
             if read.revision(cluster, generation).await?.is_some() {
                 return Ok(());
             }
-            let is_current =
-                |row: &ClusterRow| row.deleted_at.is_none() && number(row.generation) == generation;
+            let is_current = |row: &ClusterRow| row.deleted_at.is_none() && row.generation == generation;
             let Some(row) = read.cluster(cluster).await?.filter(is_current) else {
                 return Ok(());
             };
@@ -84,7 +81,7 @@ impl Operations {
         else {
             return;
         };
-        if let Err(error) = self.render_accepted(cluster, number(operation.generation)).await {
+        if let Err(error) = self.render_accepted(cluster, operation.generation).await {
             tracing::debug!(%cluster, %error, cause = ?error, "an accepted cluster could not be rendered yet");
         }
     }
@@ -115,7 +112,7 @@ impl Operations {
             );
             spec = spec.placed(&row.machines.0);
         }
-        tx.revision_insert(row.id, number(row.generation), spec, Timestamp::now())
+        tx.revision_insert(row.id, row.generation, spec, Timestamp::now())
             .await?;
         tx.changed(Noun::Cluster, row.id);
         if row.machines != read.machines {

@@ -48,7 +48,7 @@ impl Operations {
             .cluster(id)
             .await?
             .ok_or(StepError::Superseded)?;
-        let generation = u32::try_from(operation.generation).map_err(Error::internal)?;
+        let generation = operation.generation;
         Ok(StepContext {
             host,
             cluster,

@@ -1,9 +1,6 @@
 //! The furthest progress of clusters, from before this process started too.
 
-use crate::{
-    number::number,
-    runtime::{Runtime, cluster_runtime::ClusterRuntime},
-};
+use crate::runtime::{Runtime, cluster_runtime::ClusterRuntime};
 use chainpool_api::Progress;
 use chainpool_store::ClusterRow;
 
@@ -12,7 +9,7 @@ impl Runtime {
     pub(crate) fn height_seen(&self, cluster: &ClusterRow) -> Option<i64> {
         let observed = self
             .cache
-            .read(cluster.id, number(cluster.generation), ClusterRuntime::height);
+            .read(cluster.id, cluster.generation, ClusterRuntime::height);
         observed
             .flatten()
             .and_then(|height| i64::try_from(height).ok())
@@ -23,7 +20,7 @@ impl Runtime {
     pub(crate) fn progress_seen(&self, cluster: &ClusterRow) -> Option<Progress> {
         let seen = self
             .cache
-            .read(cluster.id, number(cluster.generation), |runtime| {
+            .read(cluster.id, cluster.generation, |runtime| {
                 runtime.health.progress()
             })
             .flatten()

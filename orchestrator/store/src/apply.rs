@@ -286,7 +286,7 @@ pub(crate) async fn own_leases(connection: &impl ConnectionTrait, account: &str,
 struct TakenCluster {
     cluster: Uuid,
     host: Uuid,
-    generation: i64,
+    generation: Generation,
     names: LeaseNames,
 }
 

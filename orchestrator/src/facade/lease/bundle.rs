@@ -1,9 +1,7 @@
 //! Bundles of leases: everything that a holder needs to connect.
 
 use super::must_be_active;
-use crate::{
-    Caller, Error, Orchestrator, Result, number::number, runtime::public_endpoints::public_endpoints,
-};
+use crate::{Caller, Error, Orchestrator, Result, runtime::public_endpoints::public_endpoints};
 use chainpool_api as api;
 use chainpool_networks::{BundleParts, PublicEndpoints};
 use chainpool_store::{ClusterRow, LeaseRow};
@@ -67,7 +65,7 @@ impl Orchestrator {
             .ok_or_else(|| Error::internal("a cluster without a host"))?;
         let spec = self
             .runtime
-            .spec(row.id, number(row.generation))
+            .spec(row.id, row.generation)
             .await?
             .ok_or_else(|| Error::internal("a cluster without a spec"))?;
         let network = self

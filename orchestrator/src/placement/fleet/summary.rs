@@ -1,9 +1,6 @@
 //! The summary: hosts with their clusters in brief, and their counts.
 
-use crate::{
-    number::number,
-    placement::{fill_policy::FillCounts, room::offers},
-};
+use crate::placement::{fill_policy::FillCounts, room::offers};
 use chainpool_api::{self as api, ClusterState, HealthState, HostState, Timestamp};
 use chainpool_store::{ClusterRow, HostRow};
 use std::{
@@ -274,7 +271,7 @@ impl ClusterSummary {
             id: row.id,
             name: row.name.as_str().into(),
             network_type,
-            generation: number(row.generation),
+            generation: row.generation,
             state: row.state.0,
             health: row.health.0,
             leased: row.leased,

@@ -5,6 +5,7 @@ use crate::{
     datastore::{OfferFilter, among, containing, led_by, next_version, page_size, save::save},
     entity::{cluster, lease, port},
 };
+use chainpool_agent::Generation;
 use chainpool_api::{ClusterState, HealthState, LeaseState, Noun, Timestamp};
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
@@ -203,7 +204,7 @@ impl Tx {
 
     /// Records the highest block of a cluster's generation, under the same version. Ignores a lower value, and a
     /// cluster on a host that another process leads.
-    pub async fn cluster_height(&mut self, id: Uuid, generation: i64, height: i64) -> Result<()> {
+    pub async fn cluster_height(&mut self, id: Uuid, generation: Generation, height: i64) -> Result<()> {
         cluster::Entity::update_many()
             .col_expr(cluster::Column::Height, Expr::value(height))
             .filter(cluster::Column::Id.eq(id))

@@ -5,6 +5,7 @@ use crate::{
     datastore::{led_by, next_version, page_size, save::save},
     entity::{operation, step},
 };
+use chainpool_agent::Generation;
 use chainpool_api::{Noun, OperationKind, OperationState, Timestamp};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, EntityTrait, IntoActiveModel, NotSet,
@@ -23,7 +24,7 @@ pub struct NewOperation {
     /// The cluster.
     pub cluster_id: Option<Uuid>,
     /// The cluster's generation.
-    pub generation: u32,
+    pub generation: Generation,
     /// The parent operation.
     pub parent_id: Option<Uuid>,
     /// The author.
@@ -173,7 +174,7 @@ impl Tx {
             state: EnumColumn(OperationState::Queued),
             host_id,
             cluster_id,
-            generation: i64::from(generation),
+            generation,
             parent_id,
             author,
             reason,

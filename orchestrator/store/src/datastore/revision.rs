@@ -4,7 +4,7 @@ use crate::{
     Conn, Error, Json, Key, Result, Tx,
     entity::{data_key, revision},
 };
-use chainpool_agent::{ClusterSpec, ImageRef, SealedSpec, Secret};
+use chainpool_agent::{ClusterSpec, Generation, ImageRef, SealedSpec, Secret};
 use chainpool_api::Timestamp;
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, Set, sea_query::Expr};
 use std::collections::BTreeMap;
@@ -19,14 +19,14 @@ pub struct StoredSpec {
     pub images: BTreeMap<String, ImageRef>,
 }
 
-fn purpose(cluster: Uuid, generation: u32) -> String {
+fn purpose(cluster: Uuid, generation: Generation) -> String {
     format!("cluster {cluster} generation {generation}")
 }
 
 impl<C: ConnectionTrait> Conn<C> {
     /// Reads the spec of one generation, without secret contents.
-    pub async fn revision(&self, cluster: Uuid, generation: u32) -> Result<Option<StoredSpec>> {
-        let row = revision::Entity::find_by_id((cluster, i64::from(generation)))
+    pub async fn revision(&self, cluster: Uuid, generation: Generation) -> Result<Option<StoredSpec>> {
+        let row = revision::Entity::find_by_id((cluster, generation))
             .one(&self.0)
             .await?;
         Ok(row.map(|row| StoredSpec {
@@ -40,9 +40,9 @@ impl<C: ConnectionTrait> Conn<C> {
         &self,
         master: &Key,
         cluster: Uuid,
-        generation: u32,
+        generation: Generation,
     ) -> Result<Option<(ClusterSpec, BTreeMap<String, ImageRef>)>> {
-        let id = (cluster, i64::from(generation));
+        let id = (cluster, generation);
         let (Some(row), Some(key)) = (
             revision::Entity::find_by_id(id).one(&self.0).await?,
             data_key::Entity::find_by_id(id).one(&self.0).await?,
@@ -73,10 +73,10 @@ impl Tx {
         &mut self,
         master: &Key,
         cluster: Uuid,
-        generation: u32,
+        generation: Generation,
         (spec, images): (ClusterSpec, BTreeMap<String, ImageRef>),
     ) -> Result<()> {
-        let (id, purpose) = ((cluster, i64::from(generation)), purpose(cluster, generation));
+        let (id, purpose) = ((cluster, generation), purpose(cluster, generation));
         let stored = data_key::Entity::find_by_id(id).one(&self.0).await?;
         let key = stored.ok_or_else(|| Error::Key(format!("there is no key for {purpose}")))?;
         let SealedSpec { public, secrets } = spec.seal();
@@ -99,7 +99,7 @@ impl Tx {
     pub async fn revision_insert(
         &mut self,
         cluster: Uuid,
-        generation: u32,
+        generation: Generation,
         spec: ClusterSpec,
         now: Timestamp,
     ) -> Result<()> {
@@ -110,7 +110,7 @@ impl Tx {
         let master = self.store().master().clone();
         let row = revision::ActiveModel {
             cluster_id: Set(cluster),
-            generation: Set(i64::from(generation)),
+            generation: Set(generation),
             spec: Set(Json(public)),
             sealed: Set(key.seal(&purpose, clear.expose())?),
             images: Set(Json(BTreeMap::new())),
@@ -121,7 +121,7 @@ impl Tx {
             .await?;
         let wrapped = data_key::ActiveModel {
             cluster_id: Set(cluster),
-            generation: Set(i64::from(generation)),
+            generation: Set(generation),
             key_id: Set(master.id()),
             wrapped: Set(master.wrap(&purpose, &key)?),
         };
@@ -135,13 +135,13 @@ impl Tx {
     pub async fn revision_images(
         &mut self,
         cluster: Uuid,
-        generation: u32,
+        generation: Generation,
         images: BTreeMap<String, ImageRef>,
     ) -> Result<()> {
         revision::Entity::update_many()
             .col_expr(revision::Column::Images, Expr::value(Json(images)))
             .filter(revision::Column::ClusterId.eq(cluster))
-            .filter(revision::Column::Generation.eq(i64::from(generation)))
+            .filter(revision::Column::Generation.eq(generation))
             .exec(&self.0)
             .await?;
         Ok(())

@@ -1,7 +1,7 @@
 //! Clusters. A row with `deleted_at` belongs to a deleted cluster and is kept permanently.
 
 use crate::value::{EnumColumn, Json, Moment, RowVersion};
-use chainpool_agent::NodeName;
+use chainpool_agent::{Generation, NodeName};
 use chainpool_api as api;
 use sea_orm::entity::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +24,7 @@ pub struct Model {
     pub created_with: Option<Json<serde_json::Value>>,
     pub labels: String,
     pub state: EnumColumn<api::ClusterState>,
-    pub generation: i64,
+    pub generation: Generation,
     pub chain_id: String,
     pub health: EnumColumn<api::HealthState>,
     pub health_reason: String,

@@ -1,5 +1,6 @@
 //! One wrapped data key per generation; deleting it destroys the data sealed with it.
 
+use chainpool_agent::Generation;
 use sea_orm::entity::prelude::*;
 
 /// A row of `data_key`.
@@ -9,7 +10,7 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub cluster_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)]
-    pub generation: i64,
+    pub generation: Generation,
     pub key_id: String,
     pub wrapped: Vec<u8>,
 }

@@ -1,6 +1,7 @@
 //! Health history.
 
 use crate::value::{EnumColumn, Json, Moment};
+use chainpool_agent::Generation;
 use chainpool_api as api;
 use sea_orm::entity::prelude::*;
 
@@ -11,7 +12,7 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
     pub cluster_id: Uuid,
-    pub generation: i64,
+    pub generation: Generation,
     pub state: EnumColumn<api::HealthState>,
     pub reason: String,
     pub evidence: Option<Json<api::Evidence>>,

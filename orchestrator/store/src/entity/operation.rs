@@ -1,6 +1,7 @@
 //! Accepted operations.
 
 use crate::value::{EnumColumn, Json, Moment, RowVersion};
+use chainpool_agent::Generation;
 use chainpool_api as api;
 use sea_orm::entity::prelude::*;
 
@@ -14,7 +15,7 @@ pub struct Model {
     pub state: EnumColumn<api::OperationState>,
     pub host_id: Uuid,
     pub cluster_id: Option<Uuid>,
-    pub generation: i64,
+    pub generation: Generation,
     pub parent_id: Option<Uuid>,
     pub author: String,
     pub reason: String,

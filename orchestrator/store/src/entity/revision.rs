@@ -1,7 +1,7 @@
 //! The rendered spec of each generation, with sealed secret content.
 
 use crate::value::{Json, Moment};
-use chainpool_agent::{ClusterSpec, ImageRef};
+use chainpool_agent::{ClusterSpec, Generation, ImageRef};
 use sea_orm::entity::prelude::*;
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub cluster_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)]
-    pub generation: i64,
+    pub generation: Generation,
     pub spec: Json<ClusterSpec>,
     pub sealed: Vec<u8>,
     pub images: Json<BTreeMap<String, ImageRef>>,
