@@ -8,6 +8,8 @@ mod bounds;
 mod cluster;
 mod drawing;
 mod host;
+mod host_settings;
+pub mod host_text;
 mod lease;
 mod mark;
 mod network;
@@ -31,8 +33,11 @@ pub use cluster::{
 };
 pub use drawing::{Drawing, DrawnNode, Edge, Group};
 pub use host::{
-    Fill, Host, HostAdopt, HostCreate, HostFilter, HostForget, HostLog, HostMachine, HostPlatform,
-    HostRegistry, HostState, HostTls, HostUpdate, LogLevel, LogType, Unclaimed,
+    Host, HostAdopt, HostCreate, HostFilter, HostForget, HostMachine, HostPlatform, HostState, HostUpdate,
+    Unclaimed,
+};
+pub use host_settings::{
+    FieldErrors, Fill, HostLog, HostRegistry, HostSettings, HostSettingsPatch, HostTls, LogLevel, LogType,
 };
 pub use lease::{Apply, Bundle, BundleNode, Lease, LeaseFilter, LeaseState, Renew};
 pub use mark::Mark;

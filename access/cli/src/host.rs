@@ -9,7 +9,9 @@ use crate::{
     output::{self, NONE, maybe, maybe_when, size, when, yes},
     serve, wait,
 };
-use chainpool_api::{Fill, Host, HostAdopt, HostFilter, HostForget, HostMachine, HostState, Platform};
+use chainpool_api::{
+    Fill, Host, HostAdopt, HostFilter, HostForget, HostMachine, HostSettings, HostState, Platform,
+};
 use clap::{Args, Subcommand};
 use std::fmt::Write as _;
 use uuid::Uuid;
@@ -192,7 +194,7 @@ async fn wipe(client: &Client, json: bool, args: WipeArgs, verb: &str, what: &st
 async fn update(client: &Client, json: bool, args: UpdateArgs) -> Result<()> {
     // The API takes logging as one value, so omitted options keep their current value here.
     let log = if args.changes_log() {
-        Some(client.host_show(&args.host).await?.value.log)
+        Some(client.host_show(&args.host).await?.value.settings.log)
     } else {
         None
     };
@@ -232,12 +234,12 @@ fn table(hosts: &[Host]) -> String {
             host.name.clone(),
             host.platform.to_string(),
             host.state.to_string(),
-            host.capacity.to_string(),
+            host.settings.capacity.to_string(),
             host.clusters.to_string(),
             host.offered.to_string(),
             host.leased.to_string(),
-            yes(host.schedulable),
-            yes(host.autofill),
+            yes(host.settings.schedulable),
+            yes(host.settings.autofill),
             host.address.clone(),
             if host.reason.is_empty() {
                 NONE.to_owned()
@@ -269,54 +271,68 @@ fn details(host: &Host) -> String {
     } else {
         format!("{}: {}", host.state, host.reason)
     };
+    let HostSettings {
+        schedulable,
+        autofill,
+        capacity,
+        memory_factor,
+        disk_floor,
+        fill,
+        public_address,
+        bind,
+        ports: (first, last),
+        subnets,
+        log,
+        mirror,
+        images,
+        insecure,
+        storage_class,
+    } = &host.settings;
     let mut text = output::fields(&[
         ("name", host.name.clone()),
         ("id", host.id.to_string()),
         ("type", host.platform.to_string()),
         (
             "address",
-            format!(
-                "{}{}",
-                host.address,
-                if host.insecure { " (insecure)" } else { "" }
-            ),
+            format!("{}{}", host.address, if *insecure { " (insecure)" } else { "" }),
         ),
         ("engine", host.engine_id.clone()),
         ("state", format!("{state} (since {})", when(host.since))),
         (
             "clusters",
             format!(
-                "{} of {}: {} free, {} leased",
-                host.clusters, host.capacity, host.offered, host.leased
+                "{} of {capacity}: {} free, {} leased",
+                host.clusters, host.offered, host.leased
             ),
         ),
-        ("schedulable", yes(host.schedulable)),
-        ("autofill", yes(host.autofill)),
+        ("schedulable", yes(*schedulable)),
+        ("autofill", yes(*autofill)),
         (
             "maintenance",
             host.maintenance_until
                 .map_or_else(|| "no".to_owned(), |until| format!("until {}", when(until))),
         ),
-        ("memory factor", host.memory_factor.to_string()),
-        ("disk floor", format!("{} %", host.disk_floor)),
-        ("public address", host.public_address.clone()),
-        ("bind", host.bind.clone()),
-        ("ports", format!("{}-{}", host.ports.0, host.ports.1)),
-        ("subnets", host.subnets.clone()),
+        ("memory factor", memory_factor.to_string()),
+        ("disk floor", format!("{disk_floor} %")),
+        ("public address", public_address.clone()),
+        ("bind", bind.to_string()),
+        ("ports", format!("{first}-{last}")),
+        ("subnets", subnets.to_string()),
         (
             "log",
             format!(
                 "{} {} {}",
-                host.log.kind,
-                host.log.level,
-                host.log.server.as_deref().unwrap_or_default()
+                log.kind,
+                log.level,
+                log.server.as_deref().unwrap_or_default()
             ),
         ),
-        ("mirror", maybe(host.mirror.as_ref())),
+        ("mirror", maybe(mirror.as_ref())),
+        ("storage class", maybe(storage_class.as_ref())),
         ("operation", maybe(host.operation_id.as_ref())),
         ("registered", when(host.created_at)),
     ]);
-    for (role, images) in &host.images {
+    for (role, images) in images {
         let _infallible = write!(text, "\nimage {role}: {}", output::clean(&images.join(", ")));
     }
     if let Some(info) = &host.info {
@@ -377,7 +393,7 @@ fn details(host: &Host) -> String {
             )
         );
     }
-    let fill = host.fill.iter().enumerate().map(|(place, fill)| {
+    let fill = fill.iter().enumerate().map(|(place, fill)| {
         let Fill {
             network_type,
             preset,

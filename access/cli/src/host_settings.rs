@@ -1,4 +1,4 @@
-//! Settings of a host on the command line: every field of `HostCreate` and `HostUpdate`.
+//! Settings of a host on the command line: every field of `HostSettingsPatch`.
 
 use crate::{
     args::{enum_parser, pair},
@@ -6,7 +6,8 @@ use crate::{
     exit::{Exit, Failure, Result},
 };
 use chainpool_api::{
-    Fill, HostCreate, HostLog, HostRegistry, HostTls, HostUpdate, LogLevel, LogType, Platform,
+    Fill, HostCreate, HostLog, HostRegistry, HostSettings, HostSettingsPatch, HostTls, HostUpdate, LogLevel,
+    LogType, Platform,
 };
 use clap::{Args, ValueHint};
 use std::{
@@ -109,11 +110,28 @@ pub(crate) struct SettingArgs {
 
 /// Default settings of a new host.
 fn defaults() -> String {
+    let HostSettings {
+        capacity,
+        memory_factor,
+        disk_floor,
+        fill,
+        bind,
+        ports: (first, last),
+        subnets,
+        log,
+        ..
+    } = HostSettings::new(chainpool_orchestrator::default_network_type(), String::new());
+    let fill: Vec<_> = fill
+        .iter()
+        .map(|entry| format!("type={},preset={}", entry.network_type, entry.preset))
+        .collect();
     format!(
-        "Defaults: schedulable, no autofill, capacity 3, fill type={},preset=default, memory factor 1.0, \
-    disk floor 10 %, public address from the address or the machines, bind 0.0.0.0, ports 20000-29999 \
-    (30000-32767 on Kubernetes), subnets 10.213.0.0/16, local logs at level info, no mirror, the network type's images.",
-        chainpool_orchestrator::default_network_type()
+        "Defaults: schedulable, no autofill, capacity {capacity}, fill {}, memory factor {memory_factor:.1}, \
+    disk floor {disk_floor} %, public address from the address or the machines, bind {bind}, ports {first}-{last} \
+    (30000-32767 on Kubernetes), subnets {subnets}, {} logs at level {}, no mirror, the network type's images.",
+        fill.join(" "),
+        log.kind,
+        log.level
     )
 }
 
@@ -160,16 +178,6 @@ pub(crate) struct UpdateArgs {
 #[derive(Debug, Clone)]
 pub(crate) struct FillList(Vec<Fill>);
 
-/// Parsed shared options.
-struct Settings {
-    tls: Option<HostTls>,
-    fill: Option<Vec<Fill>>,
-    log: Option<HostLog>,
-    images: Option<BTreeMap<String, Vec<String>>>,
-    registry: Option<HostRegistry>,
-    kubeconfig: Option<String>,
-}
-
 impl CreateArgs {
     /// The request.
     pub(crate) fn build(self) -> Result<HostCreate> {
@@ -177,62 +185,28 @@ impl CreateArgs {
             name,
             address,
             platform,
-            mut settings,
+            settings,
         } = self;
-        let Settings {
-            tls,
-            fill,
-            log,
-            images,
-            registry,
-            kubeconfig,
-        } = settings.read(None)?;
-        let SettingArgs {
-            insecure,
-            schedulable,
-            autofill,
-            capacity,
-            memory_factor,
-            disk_floor,
-            public_address,
-            bind,
-            ports,
-            subnets,
-            mirror,
-            storage_class,
-            ..
-        } = settings;
-        let insecure = insecure.unwrap_or(false);
-        Ok(HostCreate {
+        let new = HostCreate {
             name,
             platform,
             address,
-            tls,
-            insecure,
-            schedulable,
-            autofill,
-            capacity,
-            memory_factor,
-            disk_floor,
-            fill,
-            public_address,
-            bind,
-            ports,
-            subnets,
-            log,
-            mirror,
-            images,
-            registry,
-            kubeconfig,
-            storage_class,
-        })
+            ..HostCreate::default()
+        };
+        Ok(new.with_settings(settings.read(None)?))
     }
 }
 
 impl UpdateArgs {
     /// `true` if a logging option is given, which requires the current values of the others.
     pub(crate) fn changes_log(&self) -> bool {
-        self.settings.changes_log()
+        let SettingArgs {
+            log_type,
+            log_level,
+            log_server,
+            ..
+        } = &self.settings;
+        log_type.is_some() || log_level.is_some() || log_server.is_some()
     }
 
     /// The request, given the current logging.
@@ -243,116 +217,112 @@ impl UpdateArgs {
             address,
             maintenance: maintenance_seconds,
             paused,
-            mut settings,
+            settings,
         } = self;
-        let Settings {
-            tls,
-            fill,
-            log,
-            images,
-            registry,
-            kubeconfig,
-        } = settings.read(log)?;
-        let SettingArgs {
-            insecure,
-            schedulable,
-            autofill,
-            capacity,
-            memory_factor,
-            disk_floor,
-            public_address,
-            bind,
-            ports,
-            subnets,
-            mirror,
-            storage_class,
-            ..
-        } = settings;
-        Ok(HostUpdate {
+        let change = HostUpdate {
             name,
             address,
-            tls,
-            insecure,
-            schedulable,
-            autofill,
-            capacity,
-            memory_factor,
-            disk_floor,
-            fill,
-            public_address,
-            bind,
-            ports,
-            subnets,
-            log,
-            mirror,
-            images,
-            registry,
-            kubeconfig,
-            storage_class,
             maintenance_seconds,
             paused,
-        })
+            ..HostUpdate::default()
+        };
+        Ok(change.with_settings(settings.read(log)?))
     }
 }
 
 impl SettingArgs {
-    fn changes_log(&self) -> bool {
-        self.log_type.is_some() || self.log_level.is_some() || self.log_server.is_some()
-    }
-
-    /// Takes the compound options and reads their files.
-    fn read(&mut self, log: Option<HostLog>) -> Result<Settings> {
-        let tls = match (&self.tls_ca, &self.tls_cert, &self.tls_key) {
+    /// Reads the files, and completes the logging options with the current ones.
+    fn read(self, log: Option<HostLog>) -> Result<HostSettingsPatch> {
+        let Self {
+            tls_ca,
+            tls_cert,
+            tls_key,
+            kubeconfig,
+            storage_class,
+            insecure,
+            schedulable,
+            autofill,
+            capacity,
+            fill,
+            fill_json,
+            memory_factor,
+            disk_floor,
+            public_address,
+            bind,
+            ports,
+            subnets,
+            log_type,
+            log_level,
+            log_server,
+            mirror,
+            image,
+            registry_address,
+            registry_user,
+            registry_password_file,
+        } = self;
+        let tls = match (tls_ca, tls_cert, tls_key) {
             (Some(ca), Some(cert), Some(key)) => Some(HostTls {
-                ca: text(ca)?,
-                cert: text(cert)?,
-                key: text(key)?,
+                ca: text(&ca)?,
+                cert: text(&cert)?,
+                key: text(&key)?,
             }),
             _ => None,
         };
-        let registry = match (self.registry_user.take(), &self.registry_password_file) {
-            (Some(user), Some(file)) => {
-                let password = text(file)?.trim_end_matches(['\r', '\n']).to_owned();
-                Some(HostRegistry {
-                    address: self.registry_address.take(),
-                    user,
-                    password,
-                })
-            }
+        let registry = match (registry_user, registry_password_file) {
+            (Some(user), Some(file)) => Some(HostRegistry {
+                address: registry_address,
+                user,
+                password: text(&file)?.trim_end_matches(['\r', '\n']).to_owned(),
+            }),
             _ => None,
         };
-        let kubeconfig = self.kubeconfig.as_deref().map(text).transpose()?;
-        let listed = std::mem::take(&mut self.fill);
-        let fill = self
-            .fill_json
-            .take()
-            .map(|list| list.0)
-            .or_else(|| (!listed.is_empty()).then_some(listed));
         let mut images: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (role, reference) in std::mem::take(&mut self.image) {
+        for (role, reference) in image {
             images.entry(role).or_default().push(reference);
         }
-        let images = (!images.is_empty()).then_some(images);
-        let log = self.changes_log().then(|| {
-            let now = log.unwrap_or_default();
-            let kind = self.log_type.unwrap_or(now.kind);
-            // The syslog server is dropped with the type `syslog`.
-            let kept = if kind == now.kind { now.server } else { None };
-            HostLog {
-                kind,
-                level: self.log_level.unwrap_or(now.level),
-                server: self.log_server.take().or(kept),
-            }
-        });
-        Ok(Settings {
+        Ok(HostSettingsPatch {
             tls,
-            fill,
-            log,
-            images,
+            insecure,
+            schedulable,
+            autofill,
+            capacity,
+            memory_factor,
+            disk_floor,
+            fill: fill_json
+                .map(|list| list.0)
+                .or_else(|| (!fill.is_empty()).then_some(fill)),
+            public_address,
+            bind,
+            ports,
+            subnets,
+            log: changed_log((log_type, log_level, log_server), log),
+            mirror,
+            images: (!images.is_empty()).then_some(images),
             registry,
-            kubeconfig,
+            kubeconfig: kubeconfig.as_deref().map(text).transpose()?,
+            storage_class,
         })
     }
+}
+
+/// The current logging with these changes; `None` without changes.
+fn changed_log(
+    changes: (Option<LogType>, Option<LogLevel>, Option<String>),
+    current: Option<HostLog>,
+) -> Option<HostLog> {
+    if changes == (None, None, None) {
+        return None;
+    }
+    let (kind, level, server) = changes;
+    let current = current.unwrap_or_default();
+    let kind = kind.unwrap_or(current.kind);
+    // The syslog server is dropped with the type `syslog`.
+    let kept = current.server.filter(|_| kind == current.kind);
+    Some(HostLog {
+        kind,
+        level: level.unwrap_or(current.level),
+        server: server.or(kept),
+    })
 }
 
 fn text(path: &Path) -> Result<String> {

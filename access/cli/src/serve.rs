@@ -271,7 +271,7 @@ async fn local_host(orchestrator: &Orchestrator, admin: &Caller, capacity: u32) 
         .context("cannot register the local engine as a host")?;
     println!(
         "Host {} ({}) is registered and is being filled with {} clusters: chainpool cluster list",
-        host.name, host.address, host.capacity
+        host.name, host.address, host.settings.capacity
     );
     Ok(())
 }

@@ -104,13 +104,13 @@ impl HostAction {
             Self::Fillup if host.state == api::HostState::Paused => {
                 "the host is paused; resume it first".into()
             }
-            Self::Fillup if host.clusters >= host.capacity => {
+            Self::Fillup if host.clusters >= host.settings.capacity => {
                 format!(
                     "the host is full: {} of {} clusters",
-                    host.clusters, host.capacity
+                    host.clusters, host.settings.capacity
                 )
             }
-            Self::Clean if host.clusters == host.leased && !host.autofill => {
+            Self::Clean if host.clusters == host.leased && !host.settings.autofill => {
                 "the host has no free clusters and autofill is off".into()
             }
             Self::Reset if host.leased > 0 => format!("{} leased; release first", are(host.leased)),
@@ -142,8 +142,9 @@ impl HostAction {
         };
         match self {
             Self::Fillup => {
-                let missing = host.capacity.saturating_sub(host.clusters);
+                let missing = host.settings.capacity.saturating_sub(host.clusters);
                 let policy = host
+                    .settings
                     .fill
                     .iter()
                     .map(|fill| format!("{} {} (share {})", fill.network_type, fill.preset, fill.share));

@@ -141,6 +141,12 @@ impl Form {
         caller
     }
 
+    /// The names of all inputs.
+    #[cfg(test)]
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.iter().map(|(name, _)| name.as_str())
+    }
+
     /// A reader of typed field values.
     pub(crate) fn reader(&self) -> Reader<'_> {
         Reader {

@@ -123,10 +123,35 @@ fn add_common_parts(openapi: &mut OpenApi) {
             }
         }
     }
+    merge_flattened(openapi);
     reference_page_items(openapi);
     describe_pairs_as_arrays(openapi);
     add_aliases(openapi);
     mark_optional_bodies(openapi);
+}
+
+/// Merges the parts of a struct with flattened fields into one object. Client generators make a type of each part.
+fn merge_flattened(openapi: &mut OpenApi) {
+    let schemas = openapi
+        .components
+        .iter_mut()
+        .flat_map(|components| components.schemas.values_mut());
+    for schema in schemas {
+        let RefOr::T(Schema::AllOf(whole)) = schema else {
+            continue;
+        };
+        let mut object = ObjectBuilder::new()
+            .schema_type(Type::Object)
+            .description(whole.description.take())
+            .build();
+        for part in std::mem::take(&mut whole.items) {
+            if let RefOr::T(Schema::Object(part)) = part {
+                object.properties.extend(part.properties);
+                object.required.extend(part.required);
+            }
+        }
+        *schema = Schema::Object(object).into();
+    }
 }
 
 /// Marks bodies as optional if all their fields are.

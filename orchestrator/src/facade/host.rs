@@ -3,7 +3,6 @@
 mod address;
 #[cfg(test)]
 pub(crate) mod fixture;
-mod input;
 mod secrets;
 mod settings;
 #[cfg(test)]
@@ -19,11 +18,9 @@ use crate::{
     text::counted,
 };
 use chainpool_agent::{Probe, Scope, SwarmRole};
-use chainpool_api::{self as api, HostState, LeaseState, Timestamp};
+use chainpool_api::{self as api, HostState, LeaseState, Timestamp, host_text::PublicAddress};
 use chainpool_store::{Audit, EnumColumn, HostRow, HostSecrets, Json, RowVersion};
-use input::PublicAddress;
 use secrets::secrets;
-use settings::CAPACITY;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 pub use verbs::HostPreview;
@@ -65,7 +62,7 @@ impl Orchestrator {
             .connection(&new.address, &settings, secrets.clone());
         let mut agent = self.runtime.agents.connect(&guessed, &connection)?;
         settings.ports = new.ports.unwrap_or(agent.capabilities().ports);
-        self.check_settings(&settings, new.capacity.unwrap_or(CAPACITY), None)?;
+        self.check_settings(&settings, None)?;
         let mut probe = agent.probe().await.map_err(|e| unreachable(&new.address, &e))?;
         let platform = self.check_probe(new.platform.as_ref(), &probe)?;
         if platform != guessed {
@@ -100,9 +97,6 @@ impl Orchestrator {
             state: EnumColumn(HostState::Active),
             reason: String::new(),
             since: now.into(),
-            schedulable: new.schedulable.unwrap_or(true),
-            autofill: new.autofill.unwrap_or(false),
-            capacity: i64::from(new.capacity.unwrap_or(CAPACITY)),
             settings: Json(settings),
             sealed,
             fill_state: Json(BTreeMap::new()),

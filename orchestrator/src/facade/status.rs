@@ -3,7 +3,6 @@
 use crate::{
     Caller, Orchestrator, Result,
     health::Health,
-    number::number,
     placement::{choose::shares, fill_policy::fill_problems},
     policy,
     runtime::findings::{Check, DatabaseCheck, Watched},
@@ -153,7 +152,7 @@ impl Orchestrator {
         let (mut capacity, mut unreachable_hosts) = (0_u32, 0);
         for summary in fleet.hosts() {
             let host = &summary.row;
-            capacity = capacity.saturating_add(number(host.capacity));
+            capacity = capacity.saturating_add(host.settings.0.capacity);
             unreachable_hosts += usize::from(host.state.0 == HostState::Unreachable);
             let mut own = Health::host_problems(host, now);
             let unfilled = unfilled.get(&host.id);
@@ -167,7 +166,7 @@ impl Orchestrator {
             }
             if with_hosts {
                 let mut counts = summary.counts(fresh_since);
-                counts.capacity = number(host.capacity);
+                counts.capacity = host.settings.0.capacity;
                 host_views.push(api::HostStatus {
                     name: host.name.clone(),
                     state: host.state.0,
@@ -278,7 +277,7 @@ fn add_capacities<'a>(by_type: &mut BTreeMap<String, api::Counts>, hosts: impl I
         let fill = &host.settings.0.fill;
         let shares = shares(fill);
         for entry in fill.iter().filter(|f| f.share > 0) {
-            let due = u64::from(number(host.capacity)) * u64::from(entry.share) / shares;
+            let due = u64::from(host.settings.0.capacity) * u64::from(entry.share) / shares;
             let capacity = match by_type.get_mut(&entry.network_type) {
                 Some(counts) => &mut counts.capacity,
                 None => &mut by_type.entry(entry.network_type.clone()).or_default().capacity,
@@ -369,7 +368,7 @@ mod tests {
             parameters: serde_json::Map::new(),
         };
         host.settings.0.fill = vec![entry(u32::MAX), entry(1)];
-        host.capacity = 10_000;
+        host.settings.0.capacity = 10_000;
         let mut by_type = BTreeMap::new();
         add_capacities(&mut by_type, std::iter::once(&host));
         let capacity = by_type["cometbft"].capacity;

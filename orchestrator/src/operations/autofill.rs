@@ -37,7 +37,7 @@ impl Operations {
     async fn autofill_host(&self, host: HostRow) -> Result<()> {
         let now = Timestamp::now();
         let waits = host.maintenance_until.is_some_and(|until| until.0 > now);
-        if !host.autofill
+        if !host.settings.0.autofill
             || waits
             || !offers(&host)
             || self.store().read().operation_of_host(host.id).await?.is_some()
@@ -66,14 +66,14 @@ impl Operations {
         }
         for id in outdated_now(&self.runtime.registry, &host, &clusters)? {
             let is_required = |host: &HostRow, clusters: &[ClusterRow]| {
-                Ok(host.autofill
+                Ok(host.settings.0.autofill
                     && offers(host)
                     && outdated_now(&self.runtime.registry, host, clusters)?.contains(&id))
             };
             self.delete_if_idle(id, is_required, "autofill replaces an outdated cluster")
                 .await?;
         }
-        if i64::try_from(clusters.len()).map_err(Error::internal)? < host.capacity {
+        if clusters.len() < usize::try_from(host.settings.0.capacity).map_err(Error::internal)? {
             let why = match self.fillup_due(host.id).await {
                 Ok(()) => None,
                 Err(error @ (Error::Conflict(_) | Error::Invalid(_))) => Some(error.to_string()),
@@ -120,7 +120,7 @@ impl Operations {
         host: &HostRow,
         cluster: &ClusterRow,
     ) -> Result<bool> {
-        let fills = host.autofill
+        let fills = host.settings.0.autofill
             && offers(host)
             && host
                 .maintenance_until
@@ -134,7 +134,7 @@ impl Operations {
             .iter()
             .filter(|c| c.state.0 != ClusterState::Deleting)
             .count();
-        Ok(outdated || others > usize::try_from(host.capacity).map_err(Error::internal)?)
+        Ok(outdated || others > usize::try_from(host.settings.0.capacity).map_err(Error::internal)?)
     }
 
     /// Deletes an idle free cluster if the current state still requires it.

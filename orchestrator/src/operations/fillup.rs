@@ -45,12 +45,12 @@ impl Operations {
                     "host {} is {} and {}schedulable; only an active, schedulable host accepts new clusters",
                     host.name,
                     host.state.0,
-                    if host.schedulable { "" } else { "not " }
+                    if host.settings.0.schedulable { "" } else { "not " }
                 ),
             ));
         }
         let clusters = tx.clusters_of(host.id).await?;
-        let capacity = u32::try_from(host.capacity).map_err(Error::internal)?;
+        let capacity = host.settings.0.capacity;
         let fill = host.settings.0.fill.clone();
         let recipes = recipes(&self.runtime.registry, &fill);
         let mut have = choose::have(clusters.iter().map(|cluster| recipes.place(cluster)));

@@ -2,7 +2,6 @@
 
 use crate::{
     Result,
-    number::number,
     placement::{
         choose::{self, Free},
         fill_key::fill_key,
@@ -33,7 +32,7 @@ pub(crate) fn surplus(registry: &Registry, host: &HostRow, clusters: &[ClusterRo
     let over = clusters
         .len()
         .saturating_sub(deleting)
-        .saturating_sub(usize::try_from(host.capacity).unwrap_or(0));
+        .saturating_sub(usize::try_from(host.settings.0.capacity).unwrap_or(0));
     let free = clusters.iter().filter(|c| is_idle(c)).map(|cluster| Free {
         id: cluster.id,
         failed: cluster.state.0 == ClusterState::Failed,
@@ -47,7 +46,7 @@ pub(crate) fn surplus(registry: &Registry, host: &HostRow, clusters: &[ClusterRo
             .filter(|c| c.state.0 != ClusterState::Deleting)
             .map(|c| recipes.place(c)),
     );
-    let capacity = number(host.capacity);
+    let capacity = host.settings.0.capacity;
     choose::surplus(
         free.collect(),
         &host.settings.0.fill,
@@ -82,7 +81,7 @@ pub(crate) fn outdated_now(
         return Ok(vec![]);
     };
     let present = choose::have(clusters.iter().map(|c| recipes.place(c)));
-    let Some(place) = choose::fill_entry(fill, &present, number(host.capacity), &BTreeSet::new()) else {
+    let Some(place) = choose::fill_entry(fill, &present, host.settings.0.capacity, &BTreeSet::new()) else {
         return Ok(vec![]);
     };
     let new = NewCluster::of_entry(registry, &fill[place], place)?;
@@ -112,7 +111,7 @@ pub(crate) fn fill_problems(host: &HostRow, counts: FillCounts) -> Vec<String> {
     } = counts;
     let mut problems = Vec::new();
     if free > 0 {
-        let effect = match (host.autofill, is_failing(host)) {
+        let effect = match (host.settings.0.autofill, is_failing(host)) {
             (false, _) => "autofill is off, so they are not replaced",
             (true, true) => "they are kept until every entry of the fill policy succeeds",
             (true, false) => "being replaced",
@@ -123,7 +122,7 @@ pub(crate) fn fill_problems(host: &HostRow, counts: FillCounts) -> Vec<String> {
             clusters_are(free, "free ")
         ));
     }
-    let capacity = usize::try_from(host.capacity).unwrap_or(0);
+    let capacity = usize::try_from(host.settings.0.capacity).unwrap_or(0);
     if all > capacity {
         problems.push(format!(
             "host {} has {} but a capacity of {capacity}: free clusters are being deleted; leased ones ({leased}) are deleted when released",

@@ -31,14 +31,15 @@ pub(crate) async fn choose_host(tx: &Tx, host: Option<&str>, memory: u64) -> Res
     let mut candidates = Vec::new();
     for host in hosts {
         let clusters = tx.clusters_of(host.id).await?;
-        let room = host.capacity - i64::try_from(clusters.len()).map_err(Error::internal)?;
+        let room =
+            i64::from(host.settings.0.capacity) - i64::try_from(clusters.len()).map_err(Error::internal)?;
         let full = no_room(&host, &clusters, memory);
         if !offers(&host) {
             why.push(format!(
                 "host {} is {}{}",
                 host.name,
                 host.state.0,
-                if host.schedulable {
+                if host.settings.0.schedulable {
                     ""
                 } else {
                     " and not schedulable"
@@ -50,7 +51,7 @@ pub(crate) async fn choose_host(tx: &Tx, host: Option<&str>, memory: u64) -> Res
             why.push(format!(
                 "host {} is full with {} (raise its capacity or delete clusters)",
                 host.name,
-                counted(host.capacity, "cluster")
+                counted(host.settings.0.capacity, "cluster")
             ));
         } else if let Some(full) = &full {
             why.push(full.clone());

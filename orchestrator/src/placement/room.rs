@@ -5,7 +5,7 @@ use chainpool_store::{ClusterRow, HostRow};
 
 /// Returns `true` if a host offers its free clusters.
 pub(crate) fn offers(host: &HostRow) -> bool {
-    host.state.0 == api::HostState::Active && host.schedulable
+    host.state.0 == api::HostState::Active && host.settings.0.schedulable
 }
 
 /// The reason why a host has no memory or disk left; `None` if it has.

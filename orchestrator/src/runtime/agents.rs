@@ -2,10 +2,11 @@
 
 use crate::{Error, Result, runtime::probe::platform_of};
 use chainpool_agent::{Agent, Capabilities, Connection, Platform};
-use chainpool_api as api;
-use chainpool_store::{HostRow, HostSecrets, HostSettings, Store};
+use chainpool_api::{self as api, HostSettings};
+use chainpool_store::{HostRow, HostSecrets, Store};
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::sync::Semaphore;
@@ -30,7 +31,42 @@ pub(crate) struct Agents {
 }
 
 /// The input of an agent; a different value requires a new agent.
-type Fingerprint = (String, Option<Vec<u8>>, HostSettings);
+#[derive(Debug, PartialEq, Eq)]
+struct Fingerprint {
+    address: String,
+    sealed: Option<Vec<u8>>,
+    settings: ConnectionSettings,
+}
+
+impl Fingerprint {
+    fn of(host: &HostRow) -> Self {
+        Self {
+            address: host.address.clone(),
+            sealed: host.sealed.clone(),
+            settings: ConnectionSettings::of(&host.settings.0),
+        }
+    }
+}
+
+/// The settings of a host that are passed to its agent.
+#[derive(Debug, PartialEq, Eq)]
+struct ConnectionSettings {
+    insecure: bool,
+    bind: IpAddr,
+    storage_class: Option<String>,
+    mirror: Option<String>,
+}
+
+impl ConnectionSettings {
+    fn of(settings: &HostSettings) -> Self {
+        Self {
+            insecure: settings.insecure,
+            bind: settings.bind,
+            storage_class: settings.storage_class.clone(),
+            mirror: settings.mirror.clone(),
+        }
+    }
+}
 
 impl Agents {
     pub(crate) fn new(store: Store, platforms: Vec<Arc<dyn Platform>>) -> Self {
@@ -44,8 +80,9 @@ impl Agents {
     /// Returns the agent of a host.
     pub(crate) fn of(&self, host: &HostRow) -> Result<HostAgent> {
         let mut agents = self.by_host.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(((address, sealed, settings), agent)) = agents.get(&host.id)
-            && (address, sealed, settings) == (&host.address, &host.sealed, &host.settings.0)
+        let fingerprint = Fingerprint::of(host);
+        if let Some((known, agent)) = agents.get(&host.id)
+            && *known == fingerprint
         {
             return Ok(agent.clone());
         }
@@ -66,7 +103,6 @@ impl Agents {
             permits,
             networks: Arc::new(Semaphore::new(1)),
         };
-        let fingerprint = (host.address.clone(), host.sealed.clone(), host.settings.0.clone());
         agents.insert(host.id, (fingerprint, agent.clone()));
         Ok(agent)
     }
@@ -86,15 +122,21 @@ impl Agents {
         settings: &HostSettings,
         secrets: HostSecrets,
     ) -> Connection {
+        let ConnectionSettings {
+            insecure,
+            bind,
+            storage_class,
+            mirror,
+        } = ConnectionSettings::of(settings);
         Connection {
             instance: self.store.instance(),
             address: address.to_owned(),
             tls: secrets.tls,
-            insecure: settings.insecure,
-            bind: settings.bind,
+            insecure,
+            bind,
             kubeconfig: secrets.kubeconfig,
-            storage_class: settings.storage_class.clone(),
-            mirror: settings.mirror.clone(),
+            storage_class,
+            mirror,
             // A login stored without its registry is not used until it is given again.
             registry: secrets.registry.filter(|login| !login.address.is_empty()),
         }

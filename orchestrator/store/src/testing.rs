@@ -3,11 +3,11 @@
 pub use crate::query_count::queries;
 
 use crate::{
-    ClusterRow, DATABASE, EnumColumn, HostRow, HostSettings, Json, RowVersion, Store,
+    ClusterRow, DATABASE, EnumColumn, HostRow, Json, RowVersion, Store,
     entity::host_leader,
     store::{options, pool},
 };
-use chainpool_api::{ClusterState, HealthState, HostLog, HostState, Timestamp};
+use chainpool_api::{ClusterState, HealthState, HostSettings, HostState, Timestamp};
 use sea_orm::{
     EntityTrait,
     sea_query::{Expr, ExprTrait},
@@ -26,18 +26,13 @@ use uuid::Uuid;
 /// An unreachable host with room for ten clusters.
 pub fn host(now: Timestamp) -> HostRow {
     let settings = HostSettings {
-        memory_factor: 1.0,
+        capacity: 10,
         disk_floor: 0,
         fill: Vec::new(),
-        public_address: "127.0.0.1".into(),
         bind: Ipv4Addr::LOCALHOST.into(),
         ports: (20_000, 20_100),
         subnets: "10.0.0.0/20".parse().expect("a network"),
-        log: HostLog::default(),
-        mirror: None,
-        images: BTreeMap::new(),
-        insecure: false,
-        storage_class: None,
+        ..HostSettings::new("cometbft", "127.0.0.1".into())
     };
     HostRow {
         id: Uuid::now_v7(),
@@ -48,9 +43,6 @@ pub fn host(now: Timestamp) -> HostRow {
         state: EnumColumn(HostState::Active),
         reason: String::new(),
         since: now.into(),
-        schedulable: true,
-        autofill: false,
-        capacity: 10,
         settings: Json(settings),
         sealed: None,
         fill_state: Json(BTreeMap::new()),

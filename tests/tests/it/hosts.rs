@@ -44,7 +44,7 @@ async fn a_host_is_filled_cleaned_and_reset() -> Result<()> {
     );
     let host: Host = bed.api.get("/hosts/h1").await?;
     ensure!(
-        !host.autofill && host.clusters == 1 && host.leased == 1,
+        !host.settings.autofill && host.clusters == 1 && host.leased == 1,
         "{host:?}"
     );
     let kept = bed.cluster(lease.cluster_id).await?;
@@ -106,12 +106,15 @@ async fn every_setting_of_a_host_can_be_changed() -> Result<()> {
     });
     let host: Host = bed.api.patch("/hosts/h1", change).await?;
     ensure!(
-        host.name == "renamed" && host.capacity == 2 && !host.schedulable && host.ports == (21_000, 21_100),
+        host.name == "renamed"
+            && host.settings.capacity == 2
+            && !host.settings.schedulable
+            && host.settings.ports == (21_000, 21_100),
         "{host:?}"
     );
     ensure!(
-        host.log.server.as_deref() == Some("udp://127.0.0.1:514")
-            && host.subnets == "10.214.0.0/16"
+        host.settings.log.server.as_deref() == Some("udp://127.0.0.1:514")
+            && host.settings.subnets.to_string() == "10.214.0.0/16"
             && host.maintenance_until.is_some(),
         "{host:?}"
     );

@@ -46,7 +46,7 @@ fn omitted_options_are_left_to_the_server() {
         .filter(|(_, value)| !value.is_null())
         .map(|(name, _)| name.as_str())
         .collect();
-    assert_eq!(given, ["address", "insecure", "name"]);
+    assert_eq!(given, ["address", "name"]);
     assert_eq!(update(&[], None), json!({}));
 }
 

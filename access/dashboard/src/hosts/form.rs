@@ -176,9 +176,25 @@ async fn render(app: &App, request: &AuthedRequest, form: Form, host: Option<api
 
 /// The form filled with a host's settings.
 fn filled(host: &api::Host) -> Form {
+    let api::HostSettings {
+        schedulable,
+        autofill,
+        capacity,
+        memory_factor,
+        disk_floor,
+        fill,
+        public_address,
+        bind,
+        ports,
+        subnets,
+        log,
+        mirror,
+        images,
+        insecure,
+        storage_class,
+    } = &host.settings;
     let yes = |flag: bool| if flag { "yes".to_owned() } else { String::new() };
-    let images = host
-        .images
+    let images = images
         .iter()
         .map(|(role, images)| format!("{role} = {}", images.join(", ")))
         .collect::<Vec<_>>()
@@ -186,25 +202,25 @@ fn filled(host: &api::Host) -> Form {
     let mut form = Form::filled([
         ("name", host.name.clone()),
         ("address", host.address.clone()),
-        ("insecure", yes(host.insecure)),
-        ("schedulable", yes(host.schedulable)),
-        ("autofill", yes(host.autofill)),
-        ("capacity", host.capacity.to_string()),
-        ("memory_factor", host.memory_factor.to_string()),
-        ("disk_floor", host.disk_floor.to_string()),
-        ("public_address", host.public_address.clone()),
-        ("bind", host.bind.clone()),
-        ("ports.first", host.ports.0.to_string()),
-        ("ports.last", host.ports.1.to_string()),
-        ("subnets", host.subnets.clone()),
-        ("log.type", host.log.kind.to_string()),
-        ("log.level", host.log.level.to_string()),
-        ("log.server", host.log.server.clone().unwrap_or_default()),
-        ("mirror", host.mirror.clone().unwrap_or_default()),
+        ("insecure", yes(*insecure)),
+        ("schedulable", yes(*schedulable)),
+        ("autofill", yes(*autofill)),
+        ("capacity", capacity.to_string()),
+        ("memory_factor", memory_factor.to_string()),
+        ("disk_floor", disk_floor.to_string()),
+        ("public_address", public_address.clone()),
+        ("bind", bind.to_string()),
+        ("ports.first", ports.0.to_string()),
+        ("ports.last", ports.1.to_string()),
+        ("subnets", subnets.to_string()),
+        ("log.type", log.kind.to_string()),
+        ("log.level", log.level.to_string()),
+        ("log.server", log.server.clone().unwrap_or_default()),
+        ("mirror", mirror.clone().unwrap_or_default()),
         ("images", images),
-        ("storage_class", host.storage_class.clone().unwrap_or_default()),
+        ("storage_class", storage_class.clone().unwrap_or_default()),
     ]);
-    for (line, fill) in host.fill.iter().enumerate() {
+    for (line, fill) in fill.iter().enumerate() {
         form.fill(format!("fill.{line}.type"), &fill.network_type);
         form.fill(format!("fill.{line}.preset"), &fill.preset);
         form.fill(format!("fill.{line}.share"), fill.share.to_string());
@@ -213,61 +229,60 @@ fn filled(host: &api::Host) -> Form {
     form
 }
 
-/// The settings that are read for both a new and an updated host.
-struct Settings {
-    tls: Option<api::HostTls>,
-    capacity: Option<u32>,
-    memory_factor: Option<f64>,
-    disk_floor: Option<u32>,
-    fill: Option<Vec<api::Fill>>,
-    ports: Option<(u16, u16)>,
-    log: Option<api::HostLog>,
-    images: Option<BTreeMap<String, Vec<String>>>,
-    registry: Option<api::HostRegistry>,
-    platform: Option<api::Platform>,
-}
-
-fn read(form: &Form) -> Result<Settings, Error> {
-    let mut reader = form.reader();
-    let ports = (reader.number("ports.first"), reader.number("ports.last"));
-    let kind = reader.choice("log.type");
-    let level = reader.choice("log.level");
-    let fill = read_fill(&mut reader);
-    let settings = Settings {
-        tls: read_tls(&mut reader),
+/// The settings in the form. An empty text keeps the current value or default, except where it removes a setting.
+fn read_settings(reader: &mut Reader<'_>) -> api::HostSettingsPatch {
+    let form = reader.form;
+    let fill = read_fill(reader);
+    api::HostSettingsPatch {
+        tls: read_tls(reader),
+        insecure: Some(form.ticked("insecure")),
+        schedulable: Some(form.ticked("schedulable")),
+        autofill: Some(form.ticked("autofill")),
         capacity: reader.number("capacity"),
         memory_factor: reader.number("memory_factor"),
         disk_floor: reader.number("disk_floor"),
         fill: (!fill.is_empty()).then_some(fill),
-        ports: both(
-            &mut reader,
-            "ports",
-            ports,
-            "specify both the first and the last port",
-        ),
-        log: kind.zip(level).map(|(kind, level)| api::HostLog {
-            kind,
-            level,
-            server: form.text("log.server"),
-        }),
-        images: Some(read_images(&mut reader)),
-        registry: {
-            let login = (form.text("registry.user"), form.text("registry_password"));
-            let login = both(
-                &mut reader,
-                "registry",
-                login,
-                "specify both the user and the password",
-            );
-            login.map(|(user, password)| api::HostRegistry {
-                address: form.text("registry.address"),
-                user,
-                password,
-            })
-        },
-        platform: reader.choice("type"),
-    };
-    reader.finish(settings)
+        public_address: form.text("public_address"),
+        bind: form.text("bind"),
+        ports: read_ports(reader),
+        subnets: form.text("subnets"),
+        log: read_log(reader),
+        mirror: Some(form.text("mirror").unwrap_or_default()),
+        images: Some(read_images(reader)),
+        registry: read_registry(reader),
+        kubeconfig: form.text("kubeconfig"),
+        storage_class: Some(form.text("storage_class").unwrap_or_default()),
+    }
+}
+
+fn read_ports(reader: &mut Reader<'_>) -> Option<(u16, u16)> {
+    let ports = (reader.number("ports.first"), reader.number("ports.last"));
+    both(reader, "ports", ports, "specify both the first and the last port")
+}
+
+fn read_log(reader: &mut Reader<'_>) -> Option<api::HostLog> {
+    let (kind, level) = (reader.choice("log.type"), reader.choice("log.level"));
+    kind.zip(level).map(|(kind, level)| api::HostLog {
+        kind,
+        level,
+        server: reader.form.text("log.server"),
+    })
+}
+
+fn read_registry(reader: &mut Reader<'_>) -> Option<api::HostRegistry> {
+    let form = reader.form;
+    let login = (form.text("registry.user"), form.text("registry_password"));
+    let login = both(
+        reader,
+        "registry",
+        login,
+        "specify both the user and the password",
+    );
+    login.map(|(user, password)| api::HostRegistry {
+        address: form.text("registry.address"),
+        user,
+        password,
+    })
 }
 
 /// Two values that are only valid together.
@@ -353,86 +368,32 @@ fn read_images(reader: &mut Reader<'_>) -> BTreeMap<String, Vec<String>> {
 }
 
 fn read_create(form: &Form) -> Result<api::HostCreate, Error> {
-    let Settings {
-        tls,
-        capacity,
-        memory_factor,
-        disk_floor,
-        fill,
-        ports,
-        log,
-        images,
-        registry,
-        platform,
-    } = read(form)?;
-    Ok(api::HostCreate {
+    let mut reader = form.reader();
+    let settings = read_settings(&mut reader);
+    let new = api::HostCreate {
         name: form.text("name").unwrap_or_default(),
-        platform,
+        platform: reader.choice("type"),
         address: form.text("address").unwrap_or_default(),
-        tls,
-        insecure: form.ticked("insecure"),
-        schedulable: Some(form.ticked("schedulable")),
-        autofill: Some(form.ticked("autofill")),
-        capacity,
-        memory_factor,
-        disk_floor,
-        fill,
-        public_address: form.text("public_address"),
-        bind: form.text("bind"),
-        ports,
-        subnets: form.text("subnets"),
-        log,
-        mirror: form.text("mirror"),
-        images,
-        registry,
-        kubeconfig: form.text("kubeconfig"),
-        storage_class: form.text("storage_class"),
-    })
+        ..api::HostCreate::default()
+    };
+    reader.finish(new.with_settings(settings))
 }
 
 /// Only the changed settings: some settings must be absent while the host has clusters, and a fill policy in
 /// the request resumes all paused entries.
 fn read_update(form: &Form, host: &api::Host) -> Result<api::HostUpdate, Error> {
-    let Settings {
-        tls,
-        capacity,
-        memory_factor,
-        disk_floor,
-        fill,
-        ports,
-        log,
-        images,
-        registry,
-        platform: _,
-    } = read(form)?;
+    let mut reader = form.reader();
+    let given = read_settings(&mut reader);
+    let resumed = given.fill.clone().filter(|_| !host.fill_paused.is_empty());
+    let mut settings = given.without_unchanged(&host.settings);
+    settings.fill = settings.fill.or(resumed);
     let other = |name: &str, now: &str| form.text(name).filter(|text| text != now);
-    let flag = |name: &str, now: bool| Some(form.ticked(name)).filter(|ticked| *ticked != now);
-    let mirror = form.text("mirror").unwrap_or_default();
-    Ok(api::HostUpdate {
+    let change = api::HostUpdate {
         name: other("name", &host.name),
         address: other("address", &host.address),
-        tls,
-        insecure: flag("insecure", host.insecure),
-        schedulable: flag("schedulable", host.schedulable),
-        autofill: flag("autofill", host.autofill),
-        capacity: capacity.filter(|capacity| *capacity != host.capacity),
-        memory_factor: memory_factor.filter(|factor| (factor - host.memory_factor).abs() > f64::EPSILON),
-        disk_floor: disk_floor.filter(|floor| *floor != host.disk_floor),
-        fill: fill.filter(|fill| *fill != host.fill || !host.fill_paused.is_empty()),
-        public_address: other("public_address", &host.public_address),
-        bind: other("bind", &host.bind),
-        ports: ports.filter(|ports| *ports != host.ports),
-        subnets: other("subnets", &host.subnets),
-        log: log.filter(|log| *log != host.log),
-        mirror: Some(mirror).filter(|mirror| mirror != host.mirror.as_deref().unwrap_or_default()),
-        images: images.filter(|images| *images != host.images),
-        registry,
-        kubeconfig: form.text("kubeconfig"),
-        storage_class: Some(form.text("storage_class").unwrap_or_default())
-            .filter(|class| class != host.storage_class.as_deref().unwrap_or_default()),
-        maintenance_seconds: None,
-        paused: None,
-    })
+        ..api::HostUpdate::default()
+    };
+    reader.finish(change.with_settings(settings))
 }
 
 #[cfg(test)]
@@ -447,6 +408,70 @@ mod tests {
             serde_json::to_value(&change).unwrap(),
             serde_json::to_value(api::HostUpdate::default()).unwrap()
         );
+    }
+
+    /// A host whose settings are all given.
+    fn complete() -> api::Host {
+        let mut host = crate::samples::host("host-a");
+        host.settings.mirror = Some("m.example".to_owned());
+        host.settings.storage_class = Some("fast".to_owned());
+        host
+    }
+
+    /// The inputs of secrets, which are never filled in.
+    const SECRETS: [&str; 7] = [
+        "tls.ca",
+        "tls.cert",
+        "tls.key",
+        "kubeconfig",
+        "registry.address",
+        "registry.user",
+        "registry_password",
+    ];
+
+    #[test]
+    fn every_setting_is_read_from_the_form() {
+        let mut form = filled(&complete());
+        for name in SECRETS {
+            form.fill(name, "x");
+        }
+        let given = read_settings(&mut form.reader());
+        let given = serde_json::to_value(given).unwrap();
+        for (name, value) in given.as_object().unwrap() {
+            assert!(!value.is_null(), "{name} is not in the form");
+        }
+        let shown = serde_json::to_value(complete().settings).unwrap();
+        for (name, value) in shown.as_object().unwrap() {
+            assert_eq!(&given[name], value, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_setting_has_an_input() {
+        let host = complete();
+        let form = filled(&host);
+        let names: Vec<_> = form.names().chain(SECRETS).map(str::to_owned).collect();
+        let html = HostForm {
+            frame: crate::template_tests::frame(api::Role::Operator),
+            form,
+            host: Some(host),
+            types: vec![crate::samples::network_type()],
+            platforms: Vec::new(),
+            fill_lines: vec![0],
+        }
+        .render()
+        .unwrap();
+        for name in names {
+            assert!(html.contains(&format!(" name=\"{name}\"")), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_unchanged_fill_policy_resumes_paused_entries() {
+        let mut host = complete();
+        host.fill_paused.insert("0".to_owned(), "failed".to_owned());
+        let change = read_update(&filled(&host), &host).unwrap();
+        assert_eq!(change.fill.as_ref(), Some(&host.settings.fill));
     }
 
     #[test]
@@ -467,7 +492,7 @@ mod tests {
         form.fill("fill.0.parameters", "validators=7");
         form.fill("fill.2.type", "fabric");
         form.fill("fill.2.share", "2");
-        let fill = read(&form).unwrap().fill.unwrap();
+        let fill = read_create(&form).unwrap().fill.unwrap();
         assert_eq!(
             (fill[0].preset.as_str(), fill[0].share, fill[1].share),
             ("default", 1, 2)

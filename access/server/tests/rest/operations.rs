@@ -239,7 +239,13 @@ async fn a_host_is_created_shown_updated_and_deleted() {
             Some(json!({ "capacity": 7 })),
         )
         .await;
-    assert_eq!(changed.read::<chainpool_api::Host>(StatusCode::OK).capacity, 7);
+    assert_eq!(
+        changed
+            .read::<chainpool_api::Host>(StatusCode::OK)
+            .settings
+            .capacity,
+        7
+    );
     assert_eq!(
         app.call(&app.admin, Method::DELETE, "/api/v1/hosts/h1", None)
             .await

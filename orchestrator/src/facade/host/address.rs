@@ -1,14 +1,10 @@
 //! Addresses of a host: of its engine, and those at which its clusters are reached.
 
-use super::input::{PublicAddress, shortened};
 use crate::{Error, Result};
-use ipnet::Ipv4Net;
-use std::net::IpAddr;
+use chainpool_api::host_text::shortened;
 
 /// The maximum length of an address, which may list several swarm managers.
 const ADDRESS: usize = 1024;
-/// The default range for the networks of a host's clusters.
-pub(super) const SUBNETS: &str = "10.213.0.0/16";
 
 /// Validates that an address is one line of limited length, since it appears in lists and logs. The agent
 /// validates its form.
@@ -21,43 +17,6 @@ pub(super) fn check_address(address: &str) -> Result<()> {
         return Err(Error::field("address", why));
     }
     Ok(())
-}
-/// Validates a public address with a bind address: ports bound to loopback are reachable only on the host
-/// itself.
-pub(super) fn public_of_bind(given: String, bind: IpAddr) -> Result<String> {
-    let parsed = given
-        .parse::<PublicAddress>()
-        .map_err(|why| Error::field("public_address", format!("{:?} {why}", shortened(&given))))?;
-    match (bind.is_loopback(), parsed.is_loopback()) {
-        (true, false) => Err(Error::field(
-            "public_address",
-            format!(
-                "ports are bound to {bind}, so clusters are reachable only on that machine; omit {given} or bind to 0.0.0.0"
-            ),
-        )),
-        (true, true) => Ok("127.0.0.1".to_owned()),
-        (false, _) => Ok(given),
-    }
-}
-
-/// Reads a bind address.
-pub(super) fn read_bind(bind: &str) -> Result<IpAddr> {
-    bind.parse().map_err(|_| {
-        Error::field(
-            "bind",
-            format!("{bind:?} is not an IP address; use 0.0.0.0 or an address of the host"),
-        )
-    })
-}
-
-/// Reads a range of networks.
-pub(super) fn read_subnets(subnets: &str) -> Result<Ipv4Net> {
-    subnets.parse().map_err(|_| {
-        Error::field(
-            "subnets",
-            format!("{subnets:?} is not an IPv4 network; use one such as {SUBNETS}"),
-        )
-    })
 }
 
 /// The address at which users reach a host's clusters: the host part of its first network address, or the

@@ -1,9 +1,11 @@
 //! A host's sealed secrets. Each is for one server and is sent to no other.
 
-use super::input::{self, shortened};
 use crate::{Error, Orchestrator, Result};
 use chainpool_agent::{RegistryLogin, Secret, Tls};
-use chainpool_api as api;
+use chainpool_api::{
+    self as api,
+    host_text::{self, shortened},
+};
 use chainpool_store::{HostRow, HostSecrets};
 use std::collections::BTreeMap;
 
@@ -83,7 +85,7 @@ fn check_secrets_stay(
     let registry = |mirror: &Option<String>| {
         mirror
             .as_deref()
-            .and_then(|m| input::registry_of_mirror(m).ok().map(str::to_ascii_lowercase))
+            .and_then(|m| host_text::registry_of_mirror(m).ok().map(str::to_ascii_lowercase))
     };
     if registry(&was.mirror) != registry(&is.mirror) {
         changes.push("mirror");
@@ -160,12 +162,12 @@ fn read_login(login: api::HostRegistry, mirror: Option<&str>) -> Result<Registry
     }
     let address = address.filter(|address| !address.is_empty());
     if let Some(address) = &address {
-        input::check_registry(address)
+        host_text::check_registry(address)
             .map_err(|why| Error::field("registry.address", format!("{:?} {why}", shortened(address))))?;
     }
     let of_mirror = || {
         mirror
-            .and_then(|mirror| input::registry_of_mirror(mirror).ok())
+            .and_then(|mirror| host_text::registry_of_mirror(mirror).ok())
             .map(str::to_owned)
     };
     let address = address.or_else(of_mirror).ok_or_else(|| {

@@ -103,9 +103,9 @@ async fn an_update_of_a_host_that_changed_meanwhile_is_tried_again() {
         .await
         .unwrap();
     assert!(overtaken.is_none());
-    assert!(!bed.stored().await.autofill, "nothing is stored");
+    assert!(!bed.stored().await.settings.0.autofill, "nothing is stored");
     bed.update(&filled).await.unwrap();
-    let stored = bed.stored().await;
+    let stored = bed.stored().await.settings.0;
     assert_eq!((stored.capacity, stored.autofill), (7, true));
 }
 

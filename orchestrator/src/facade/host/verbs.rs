@@ -95,7 +95,7 @@ impl Orchestrator {
             .operations
             .accept_host(&mut tx, &row, kind, Arguments::default(), &cause)
             .await?;
-        row.autofill = false;
+        row.settings.0.autofill = false;
         tx.host_save(row).await?;
         let mut superseded = Vec::new();
         for cluster in free

@@ -99,10 +99,9 @@ async fn a_defect_in_filling_a_host_is_reported_and_does_not_block_other_hosts()
         let mut host = HostRow {
             name: name.into(),
             engine_id: name.into(),
-            autofill: true,
-            capacity: 1,
             ..testing::host(Timestamp::now())
         };
+        (host.settings.0.autofill, host.settings.0.capacity) = (true, 1);
         host.settings.0.fill = vec![api::Fill {
             network_type: network_type.into(),
             preset: "single".into(),

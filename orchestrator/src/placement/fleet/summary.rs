@@ -251,7 +251,7 @@ impl HostSummary {
         if self.row.state.0 != HostState::Active || in_maintenance {
             return false;
         }
-        let capacity = usize::try_from(self.row.capacity).unwrap_or(0);
+        let capacity = usize::try_from(self.row.settings.0.capacity).unwrap_or(0);
         let FillCounts { all, outdated, .. } = self.fill_counts();
         let failed = || {
             self.clusters
@@ -259,7 +259,7 @@ impl HostSummary {
                 .any(|cluster| cluster.state == ClusterState::Failed)
         };
         all > capacity
-            || self.row.autofill
+            || self.row.settings.0.autofill
                 && offers(&self.row)
                 && (outdated > 0 || self.clusters.len() < capacity || failed())
     }

@@ -103,7 +103,7 @@ async fn the_summary_agrees_with_the_rows_after_every_change() {
 
     let mut tx = bed.store().begin().await.unwrap();
     let mut host = tx.host(rows[0].host_id).await.unwrap().unwrap();
-    host.schedulable = false;
+    host.settings.0.schedulable = false;
     tx.clusters_schedulable(host.id, false).await.unwrap();
     tx.host_save(host).await.unwrap();
     tx.commit("test").await.unwrap();
@@ -175,15 +175,22 @@ async fn only_hosts_that_need_it_are_fitted() {
         tx.commit("test").await.unwrap();
     };
     assert_eq!(fitted().await, 0, "autofill is off");
-    change(|host| host.autofill = true).await;
+    change(|host| host.settings.0.autofill = true).await;
     assert_eq!(fitted().await, 1, "it has room for eight more");
-    change(|host| host.capacity = 2).await;
+    change(|host| host.settings.0.capacity = 2).await;
     assert_eq!(fitted().await, 0, "it is full");
-    change(|host| (host.autofill, host.capacity) = (false, 1)).await;
+    change(|host| (host.settings.0.autofill, host.settings.0.capacity) = (false, 1)).await;
     assert_eq!(fitted().await, 1, "it has one too many");
     change(|host| host.maintenance_until = Some(Timestamp::now().plus_seconds(HOUR_SECONDS).into())).await;
     assert_eq!(fitted().await, 0, "it is in maintenance");
-    change(|host| (host.maintenance_until, host.autofill, host.capacity) = (None, true, 2)).await;
+    change(|host| {
+        (
+            host.maintenance_until,
+            host.settings.0.autofill,
+            host.settings.0.capacity,
+        ) = (None, true, 2);
+    })
+    .await;
     let mut tx = bed.store().begin().await.unwrap();
     let mut failed = tx.cluster(rows[0].id).await.unwrap().unwrap();
     failed.state = EnumColumn(ClusterState::Failed);

@@ -179,7 +179,10 @@ mod tests {
         let fixture = Fixture::new().await;
         refuses_the_second_save!(fixture, cluster, cluster_save, |row: &mut ClusterRow| row.size =
             7);
-        refuses_the_second_save!(fixture, host, host_save, |row: &mut HostRow| row.capacity = 7);
+        refuses_the_second_save!(fixture, host, host_save, |row: &mut HostRow| row
+            .settings
+            .0
+            .capacity = 7);
         refuses_the_second_save!(fixture, lease, lease_save, |row: &mut LeaseRow| row.single = true);
         refuses_the_second_save!(fixture, operation, operation_save, |row: &mut OperationRow| {
             row.error = Some("x".into());

@@ -1,10 +1,21 @@
 //! Hosts.
 
-use super::host_settings::{FillPause, HostSettings};
 use crate::value::{EnumColumn, Json, Moment, RowVersion};
-use chainpool_api as api;
+use chainpool_api::{self as api, Timestamp};
 use sea_orm::entity::prelude::*;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// The failures of a fill policy entry.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FillPause {
+    /// Consecutive failures.
+    pub failures: u32,
+    /// The reason of the latest failure.
+    pub reason: String,
+    /// The time of the next attempt.
+    pub next_at: Timestamp,
+}
 
 /// A row of `host`.
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -19,10 +30,7 @@ pub struct Model {
     pub state: EnumColumn<api::HostState>,
     pub reason: String,
     pub since: Moment,
-    pub schedulable: bool,
-    pub autofill: bool,
-    pub capacity: i64,
-    pub settings: Json<HostSettings>,
+    pub settings: Json<api::HostSettings>,
     pub sealed: Option<Vec<u8>>,
     pub fill_state: Json<BTreeMap<String, FillPause>>,
     pub maintenance_until: Option<Moment>,

@@ -13,7 +13,6 @@ pub mod event;
 pub mod health_change;
 pub mod host;
 pub mod host_leader;
-pub mod host_settings;
 pub mod idempotency;
 pub mod leadership;
 pub mod lease;

@@ -49,6 +49,10 @@ impl MigratorTrait for Migrator {
                 name: "m0010_lists",
                 sql: include_str!("m0010_lists.sql"),
             }),
+            Box::new(Script {
+                name: "m0011_host_settings",
+                sql: include_str!("m0011_host_settings.sql"),
+            }),
         ]
     }
 }

@@ -3,7 +3,7 @@ use crate::{
     DATABASE, RowVersion, Store,
     store::{options, pool},
 };
-use chainpool_api::LeaseState;
+use chainpool_api::{HostSettings, LeaseState};
 use std::{fmt::Write, process::Command};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -77,6 +77,37 @@ async fn rows_of_a_previous_version_can_be_saved() {
     let saved = tx.lease_save(row).await.unwrap();
     assert_eq!(tx.lease(id).await.unwrap(), Some(saved));
     drop(tx);
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_settings_of_a_migrated_host_are_kept() {
+    let folder = TempDir::new().unwrap();
+    let database = options(&folder.path().join(DATABASE)).unwrap();
+    let connection = pool(database.create_if_missing(true), 1).await.unwrap();
+    Migrator::up(&connection, Some(10)).await.unwrap();
+    let id = Uuid::now_v7();
+    let settings = r#"{"memory_factor":1.5,"disk_floor":5,"fill":[],"public_address":"a.example","bind":"0.0.0.0","ports":[20000,20999],"subnets":"10.0.0.0/16","log":{"type":"local","level":"info"},"mirror":null,"images":{},"insecure":false}"#;
+    let sql = format!(
+        "INSERT INTO host (id, name, platform, address, engine_id, state, reason, since, schedulable, autofill, capacity, settings, fill_state, created_at) VALUES (x'{}', 'h1', 'docker', 'unix:///x', 'e', 'active', '', 1, FALSE, TRUE, 7, '{settings}', '{{}}', 1);",
+        id.simple()
+    );
+    connection.execute_unprepared(&sql).await.unwrap();
+    connection.close().await.unwrap();
+    let store = Store::open(folder.path(), None).await.unwrap();
+    let host = store.read().host(id).await.unwrap().unwrap();
+    let expected = HostSettings {
+        schedulable: false,
+        autofill: true,
+        capacity: 7,
+        memory_factor: 1.5,
+        disk_floor: 5,
+        fill: Vec::new(),
+        ports: (20_000, 20_999),
+        subnets: "10.0.0.0/16".parse().unwrap(),
+        ..HostSettings::new("cometbft", "a.example".to_owned())
+    };
+    assert_eq!(host.settings.0, expected);
     store.close().await.unwrap();
 }
 

@@ -59,10 +59,10 @@ pub(crate) async fn seed(folder: &Path, size: Size) -> Result<()> {
             address: address(&name),
             engine_id: name.clone(),
             name,
-            autofill: true,
-            capacity: i64::try_from(size.clusters_per_host)?,
             ..testing::host(now)
         };
+        row.settings.0.autofill = true;
+        row.settings.0.capacity = u32::try_from(size.clusters_per_host)?;
         row.settings.0.fill = vec![entry.clone()];
         let fillup = operation(&mut tx, &row, None, None, now).await?;
         for cluster in 0..size.clusters_per_host {

@@ -7,15 +7,17 @@ const MAX_LENGTH: usize = 255;
 
 /// A host name (RFC 1123) or an IP address, without scheme, port, path or brackets.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum PublicAddress {
+pub enum PublicAddress {
+    /// An IP address.
     Ip(IpAddr),
+    /// A host name.
     Name(String),
 }
 
 /// The reason why a text is invalid; the end of a sentence that starts with the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Malformed(&'static str);
+pub struct Malformed(&'static str);
 
 impl FromStr for PublicAddress {
     type Err = Malformed;
@@ -45,7 +47,7 @@ impl fmt::Display for PublicAddress {
 
 impl PublicAddress {
     /// Returns `true` for an address of this machine only.
-    pub(super) fn is_loopback(&self) -> bool {
+    pub fn is_loopback(&self) -> bool {
         match self {
             Self::Ip(ip) => ip.is_loopback(),
             Self::Name(name) => name.eq_ignore_ascii_case("localhost"),
@@ -101,7 +103,7 @@ fn is_registry(text: &str) -> bool {
 }
 
 /// Parses a mirror, `host[:port][/path]`, and returns its registry.
-pub(super) fn registry_of_mirror(mirror: &str) -> Result<&str, Malformed> {
+pub fn registry_of_mirror(mirror: &str) -> Result<&str, Malformed> {
     let trimmed = mirror.strip_suffix('/').unwrap_or(mirror);
     let (registry, path) = trimmed
         .split_once('/')
@@ -116,7 +118,7 @@ pub(super) fn registry_of_mirror(mirror: &str) -> Result<&str, Malformed> {
 }
 
 /// Validates the registry of a login, `host[:port]`.
-pub(super) fn check_registry(registry: &str) -> Result<(), Malformed> {
+pub fn check_registry(registry: &str) -> Result<(), Malformed> {
     if registry.len() <= MAX_LENGTH && is_registry(registry) {
         Ok(())
     } else {
@@ -127,7 +129,7 @@ pub(super) fn check_registry(registry: &str) -> Result<(), Malformed> {
 }
 
 /// Validates an image reference: `[registry/]name[:tag][@digest]`.
-pub(super) fn check_image(reference: &str) -> Result<(), Malformed> {
+pub fn check_image(reference: &str) -> Result<(), Malformed> {
     let (rest, digest) = reference
         .split_once('@')
         .map_or((reference, None), |(rest, digest)| (rest, Some(digest)));
@@ -185,7 +187,7 @@ fn is_repository(text: &str) -> bool {
 }
 
 /// Validates a syslog server.
-pub(super) fn check_syslog_server(server: &str) -> Result<(), Malformed> {
+pub fn check_syslog_server(server: &str) -> Result<(), Malformed> {
     let rest = ["udp://", "tcp://", "tcp+tls://"]
         .iter()
         .find_map(|scheme| server.strip_prefix(scheme));
@@ -203,7 +205,7 @@ pub(super) fn check_syslog_server(server: &str) -> Result<(), Malformed> {
 }
 
 /// Validates a Kubernetes name (RFC 1123 subdomain).
-pub(super) fn check_storage_class(name: &str) -> Result<(), Malformed> {
+pub fn check_storage_class(name: &str) -> Result<(), Malformed> {
     let part = |part: &str| {
         !part.is_empty()
             && part
@@ -222,7 +224,7 @@ pub(super) fn check_storage_class(name: &str) -> Result<(), Malformed> {
 }
 
 /// Shortens a text of any length for a message.
-pub(super) fn shortened(text: &str) -> String {
+pub fn shortened(text: &str) -> String {
     const SHOWN: usize = 80;
     if text.chars().count() <= SHOWN {
         text.to_owned()
