@@ -119,7 +119,7 @@ impl Orchestrator {
 
     /// Deletes history past its retention period.
     pub async fn prune_history(&self) -> Result<()> {
-        let mut tx = self.store().begin().await?;
+        let mut tx = self.store().begin_background().await?;
         let deleted = tx.prune_history(Timestamp::now()).await?;
         tx.commit("history pruned").await?;
         if deleted > 0 {

@@ -62,7 +62,7 @@ impl Health {
             return Ok(());
         }
         let now = Timestamp::now();
-        let mut tx = self.store().begin().await?;
+        let mut tx = self.store().begin_background().await?;
         let Some(mut row) = tx
             .cluster(before.id)
             .await?
@@ -105,7 +105,7 @@ impl Health {
     }
 
     async fn request_reset(&self, assessed: &Assessed, why: &str) -> Result<()> {
-        let mut tx = self.store().begin().await?;
+        let mut tx = self.store().begin_background().await?;
         let Some((row, host)) = self.as_assessed(&mut tx, assessed).await? else {
             return Ok(());
         };
@@ -133,7 +133,7 @@ impl Health {
         restart: BTreeSet<String>,
     ) -> Result<()> {
         let parse = |names: &BTreeSet<String>| names.iter().filter_map(|n| NodeName::parse(n).ok()).collect();
-        let mut tx = self.store().begin().await?;
+        let mut tx = self.store().begin_background().await?;
         let Some((row, _)) = self.as_assessed(&mut tx, assessed).await? else {
             return Ok(());
         };

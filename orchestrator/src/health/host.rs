@@ -108,7 +108,7 @@ impl Health {
         info: Option<api::HostPlatform>,
     ) -> Result<()> {
         let now = Timestamp::now();
-        let mut tx = self.store().begin().await?;
+        let mut tx = self.store().begin_background().await?;
         let Some(mut row) = tx.host(before.id).await? else {
             return Ok(());
         };
@@ -240,7 +240,7 @@ impl Health {
                     .map(|height| (row, height))
             })
             .collect();
-        let mut tx = self.store().begin().await?;
+        let mut tx = self.store().begin_background().await?;
         for part in ids.chunks(500) {
             tx.clusters_checked(part, now).await?;
         }
@@ -263,7 +263,7 @@ impl Health {
             ));
         }
         if let Some(info) = row.info.as_ref().map(|i| &i.0) {
-            if let Some(why) = no_room(row, &[], 0) {
+            if let Some(why) = no_room(row, 0, 0) {
                 problems.push(format!("{why}; filling is suspended"));
             }
             if let Some(skew) = info.skew_ms.filter(|s| s.abs() > 5_000) {

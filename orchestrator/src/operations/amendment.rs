@@ -14,7 +14,7 @@ use crate::{
 use chainpool_agent::{ClusterSpec, ImageRef, NodeName};
 use chainpool_api::{self as api, OperationKind, OperationState};
 use chainpool_networks::{Amendment, NetworkType, ParameterErrors, PreviousChange, Requirements};
-use chainpool_store::{ClusterRow, HostRow, Json, OperationRow, PortRow, Tx};
+use chainpool_store::{ClusterRow, HostRow, Json, OperationRow, PortRow, Priority, Tx};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -114,7 +114,7 @@ impl Operations {
     }
 
     /// Renders the amended spec, outside of any transaction.
-    pub(crate) async fn draft_render(&self, draft: Draft) -> Result<RenderedDraft> {
+    pub(crate) async fn draft_render(&self, draft: Draft, priority: Priority) -> Result<RenderedDraft> {
         let render = move || {
             let after = draft
                 .network
@@ -122,7 +122,7 @@ impl Operations {
                 .map_err(parameter_error)?;
             Ok(RenderedDraft { draft, after })
         };
-        self.rendered(render).await?
+        self.rendered(priority, render).await?
     }
 
     /// Stores an amended spec, with ports and machines for new nodes, and returns the cluster for the caller to
@@ -150,11 +150,9 @@ impl Operations {
             return Ok(None);
         }
         let others: BTreeSet<i64> = tx
-            .ports_of(host.id)
+            .ports_in_use(host.id, Some(row.id))
             .await?
             .into_iter()
-            .filter(|port| port.cluster_id != row.id)
-            .map(|port| port.port)
             .collect();
         if ports.iter().any(|port| others.contains(&port.port)) {
             return Ok(None);
@@ -328,7 +326,8 @@ async fn check_room(tx: &Tx, host: &HostRow, row: &ClusterRow, requirements: &Re
     let more = requirements
         .memory_bytes
         .saturating_sub(u64::try_from(row.memory_bytes).map_err(Error::internal)?);
-    match no_room(host, &tx.clusters_of(host.id).await?, more).filter(|_| more > 0) {
+    let used = tx.host_usage(host.id).await?.memory_bytes;
+    match no_room(host, used, more).filter(|_| more > 0) {
         None => Ok(()),
         Some(why) => Err(Error::conflict("no_room", why)),
     }

@@ -86,7 +86,7 @@ impl Operations {
 
     /// Creates the missing clusters of a host whose entries are due.
     async fn fillup_due(&self, host: Uuid) -> Result<()> {
-        let mut tx = self.store().begin().await?;
+        let mut tx = self.store().begin_background().await?;
         let cause = Cause::watchdog("autofill");
         match self.accept_fillup(&mut tx, host, &cause, true).await? {
             Some(_) => self.accepted(tx, &[]).await,
@@ -128,13 +128,8 @@ impl Operations {
         let outdated = fills
             && !is_failing(host)
             && recipes(&self.runtime.registry, &host.settings.0.fill).is_outdated(cluster);
-        let others = tx
-            .clusters_of(host.id)
-            .await?
-            .iter()
-            .filter(|c| c.state.0 != ClusterState::Deleting)
-            .count();
-        Ok(outdated || others > usize::try_from(host.settings.0.capacity).map_err(Error::internal)?)
+        let kept = tx.clusters_kept(host.id).await?;
+        Ok(outdated || kept > u64::try_from(host.settings.0.capacity).map_err(Error::internal)?)
     }
 
     /// Deletes an idle free cluster if the current state still requires it.
@@ -144,7 +139,7 @@ impl Operations {
         is_required: impl Fn(&HostRow, &[ClusterRow]) -> Result<bool>,
         why: &str,
     ) -> Result<()> {
-        let mut tx = self.store().begin().await?;
+        let mut tx = self.store().begin_background().await?;
         let Some(row) = tx.cluster(cluster).await?.filter(is_idle) else {
             return Ok(());
         };

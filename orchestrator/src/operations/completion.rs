@@ -51,7 +51,7 @@ impl Operations {
         if matches!(outcome, Err(StepError::Superseded)) {
             return Ok(());
         }
-        let mut tx = self.store().begin().await?;
+        let mut tx = self.store().begin_background().await?;
         if !tx.operation_is_owned(operation.id).await? {
             return Ok(());
         }

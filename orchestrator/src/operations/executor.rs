@@ -21,7 +21,7 @@ use crate::{
 };
 use chainpool_api::{HostState, Noun, OperationKind, StepState, Timestamp};
 use chainpool_health::Input;
-use chainpool_store::{EnumColumn, Json, OperationRow, StepRow};
+use chainpool_store::{EnumColumn, Json, OperationRow, Priority, StepRow};
 use futures::{StreamExt, stream::FuturesUnordered};
 use rand::Rng;
 use std::{collections::BTreeSet, pin::pin, sync::Arc, time::Duration};
@@ -54,12 +54,13 @@ impl Operations {
     }
 
     async fn executor_claim(self: &Arc<Self>) -> Result<()> {
-        for row in self.store().read().operations_live().await? {
-            if row.epoch >= self.store().epoch() || self.runtime.stop.is_cancelled() {
-                continue;
+        let epoch = self.store().epoch();
+        for id in self.store().read().operations_unclaimed(epoch).await? {
+            if self.runtime.stop.is_cancelled() {
+                return Ok(());
             }
-            let mut tx = self.store().begin().await?;
-            let Some(operation) = tx.operation_claim(row.id, Timestamp::now()).await? else {
+            let mut tx = self.store().begin_background().await?;
+            let Some(operation) = tx.operation_claim(id, Timestamp::now()).await? else {
                 continue;
             };
             let token = self.running.begin(operation.id);
@@ -170,7 +171,8 @@ impl Operations {
         if let (OperationKind::ClusterCreate | OperationKind::ClusterReset, Some(cluster)) =
             (operation.kind.0, operation.cluster_id)
         {
-            self.render_accepted(cluster, generation).await?;
+            self.render_accepted(cluster, generation, Priority::Background)
+                .await?;
         }
         let spec = match operation.cluster_id {
             Some(cluster) => self.runtime.spec(cluster, generation).await?,
@@ -194,7 +196,7 @@ impl Operations {
             .zip(plan(&subject))
             .map(|(seq, planned)| step_row(operation.id, seq, planned))
             .collect();
-        let mut tx = self.store().begin().await?;
+        let mut tx = self.store().begin_background().await?;
         if !tx.operation_is_owned(operation.id).await? {
             return Err(StepError::Superseded);
         }
@@ -363,7 +365,7 @@ impl Operations {
         step: &StepRow,
         point: &'static str,
     ) -> Result<(), StepError> {
-        let mut tx = self.store().begin().await?;
+        let mut tx = self.store().begin_background().await?;
         match tx.step_save(step.clone()).await {
             Err(chainpool_store::Error::Overtaken(_)) => return Err(StepError::Superseded),
             saved => saved?,

@@ -14,7 +14,7 @@ use crate::{
         fill_key::fill_key,
         fill_policy::recipes,
         new_cluster::NewCluster,
-        room::{no_room, offers},
+        room::{memory_used, no_room, offers},
     },
 };
 use chainpool_api::{self as api, OperationKind, Timestamp};
@@ -73,6 +73,7 @@ impl Operations {
         let missing = usize::try_from(capacity)
             .map_err(Error::internal)?
             .saturating_sub(clusters.len());
+        let used = memory_used(&clusters);
         let mut chosen = Vec::new();
         let mut limited = None;
         for _ in 0..missing {
@@ -87,7 +88,7 @@ impl Operations {
             let more = NewCluster::of_entry(&self.runtime.registry, &fill[place], place)?;
             limited = no_room(
                 &host,
-                &clusters,
+                used,
                 more.network
                     .requirements(&more.parameters)
                     .memory_bytes
@@ -136,7 +137,7 @@ impl Operations {
         {
             return Ok(false);
         }
-        let mut tx = self.store().begin().await?;
+        let mut tx = self.store().begin_background().await?;
         if !tx.operation_is_owned(operation.id).await? {
             return Err(StepError::Superseded);
         }
@@ -200,8 +201,9 @@ impl Operations {
     }
 }
 
-/// The number of clusters that one transaction accepts: writes of others, for example applies, come in between.
-const CHUNK: usize = 8;
+/// The number of clusters that one transaction accepts. Requests come in between, for example applies, so it bounds how
+/// long they wait.
+const CHUNK: usize = 2;
 
 /// Counts the chosen clusters of each entry.
 fn rest(fill: &[api::Fill], chosen: &[usize]) -> Vec<FillRest> {

@@ -9,7 +9,7 @@ use crate::{
 };
 use chainpool_agent::Place;
 use chainpool_api::{OperationKind, Timestamp};
-use chainpool_store::OperationRow;
+use chainpool_store::{OperationRow, Priority};
 use uuid::Uuid;
 
 impl Operations {
@@ -36,7 +36,7 @@ impl Operations {
             let Place::Port(port) = place else { return Ok(None) };
             return self.amend_elsewhere(operation, id, port, why).await;
         }
-        let mut tx = self.store().begin().await?;
+        let mut tx = self.store().begin_background().await?;
         if !tx.operation_is_owned(operation.id).await? {
             return Ok(None);
         }
@@ -79,14 +79,14 @@ impl Operations {
         why: &str,
     ) -> Result<Option<OperationRow>> {
         loop {
-            let tx = self.store().begin().await?;
+            let tx = self.store().begin_background().await?;
             let Some(row) = tx.cluster(cluster).await? else {
                 return Ok(None);
             };
             let draft = Box::pin(self.draft_elsewhere(&tx, row, taken)).await?;
             drop(tx);
-            let rendered = Box::pin(self.draft_render(draft)).await?;
-            let mut tx = self.store().begin().await?;
+            let rendered = Box::pin(self.draft_render(draft, Priority::Background)).await?;
+            let mut tx = self.store().begin_background().await?;
             if !tx.operation_is_owned(operation.id).await? {
                 return Ok(None);
             }

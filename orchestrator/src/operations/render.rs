@@ -9,7 +9,7 @@ use crate::{Error, Result, operations::Operations, runtime::public_endpoints::pu
 use chainpool_agent::{ClusterSpec, LogConfig, LogType, NetworkSpec, NodeName, Secret};
 use chainpool_api::{self as api, Noun, OperationKind, Timestamp};
 use chainpool_networks::{NetworkType, PortNeed, RenderRequest, Seed};
-use chainpool_store::{ClusterRow, HostRow, Json, OperationRow, PortRow, Tx};
+use chainpool_store::{ClusterRow, HostRow, Json, OperationRow, PortRow, Priority, Tx};
 use rand::Rng;
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
@@ -19,12 +19,10 @@ impl Operations {
     /// Renders on a thread for blocking work.
     pub(crate) async fn rendered<T: Send + 'static>(
         &self,
+        priority: Priority,
         render: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
-        let permit = Arc::clone(&self.renders.0)
-            .acquire_owned()
-            .await
-            .map_err(Error::internal)?;
+        let permit = self.renders.permit(priority).await.map_err(Error::internal)?;
         let work = move || {
             let rendered = render();
             // A caller that gave up does not end the render.
@@ -36,12 +34,17 @@ impl Operations {
 
     /// Renders the spec of an accepted generation and stores it, unless it is stored already or the cluster has
     /// moved on. May run at any time, any number of times.
-    pub(crate) async fn render_accepted(&self, cluster: Uuid, generation: u32) -> Result<()> {
+    pub(crate) async fn render_accepted(
+        &self,
+        cluster: Uuid,
+        generation: u32,
+        priority: Priority,
+    ) -> Result<()> {
         let one_at_a_time = self.running.rendering(cluster);
         let _guard = one_at_a_time.lock().await;
         loop {
             let read = self.store().read();
-            if read.revision(cluster, generation).await?.is_some() {
+            if read.has_revision(cluster, generation).await? {
                 return Ok(());
             }
             let is_current = |row: &ClusterRow| row.deleted_at.is_none() && row.generation == generation;
@@ -61,13 +64,19 @@ impl Operations {
                 Arc::clone(&network),
                 render_request(&host, &row, &ports, network.as_ref()),
             );
-            let spec = self.rendered(move || renderer.render(&request, &seed())).await?;
-            let mut tx = self.store().begin().await?;
-            if self
+            let render = move || renderer.render(&request, &seed());
+            let spec = self.rendered(priority, render).await?;
+            let amendments = self.runtime.specs.epoch();
+            let mut tx = self.store().begin_as(priority).await?;
+            let stored = self
                 .render_store(&mut tx, (&row, &host), spec, network.as_ref())
-                .await?
-            {
-                return Ok(tx.commit("spec rendered").await?);
+                .await?;
+            if let Some(spec) = stored {
+                tx.commit("spec rendered").await?;
+                // The plan and the steps then decode no spec.
+                let specs = &self.runtime.specs;
+                specs.put(cluster, generation, Arc::new(spec), amendments);
+                return Ok(());
             }
             // Overtaken: the render is discarded, and the cluster is read again.
         }
@@ -81,24 +90,26 @@ impl Operations {
         else {
             return;
         };
-        if let Err(error) = self.render_accepted(cluster, operation.generation).await {
+        let rendered = self.render_accepted(cluster, operation.generation, Priority::Request);
+        if let Err(error) = rendered.await {
             tracing::debug!(%cluster, %error, cause = ?error, "an accepted cluster could not be rendered yet");
         }
     }
 
-    /// Stores a rendered spec; `false` if the cluster or the settings of its host changed since they were read.
+    /// Stores a rendered spec and returns it without the nodes' secret contents; `None` if the cluster or the settings of
+    /// its host changed since they were read.
     async fn render_store(
         &self,
         tx: &mut Tx,
         (read, read_host): (&ClusterRow, &HostRow),
         mut spec: ClusterSpec,
         network: &dyn NetworkType,
-    ) -> Result<bool> {
+    ) -> Result<Option<ClusterSpec>> {
         let (Some(mut row), Some(host)) = (tx.cluster(read.id).await?, tx.host(read.host_id).await?) else {
-            return Ok(false);
+            return Ok(None);
         };
         if row.row_version != read.row_version || host.settings != read_host.settings {
-            return Ok(false);
+            return Ok(None);
         }
         if self.runtime.agents.of(&host)?.agent.capabilities().machines {
             let nodes: Vec<NodeName> = spec.processes().map(|node| node.name.clone()).collect();
@@ -112,13 +123,17 @@ impl Operations {
             );
             spec = spec.placed(&row.machines.0);
         }
+        let stored = ClusterSpec {
+            keys: spec.keys.clone(),
+            ..spec.clone().seal().public
+        };
         tx.revision_insert(row.id, row.generation, spec, Timestamp::now())
             .await?;
         tx.changed(Noun::Cluster, row.id);
         if row.machines != read.machines {
             tx.cluster_save(row).await?;
         }
-        Ok(true)
+        Ok(Some(stored))
     }
 }
 
@@ -226,16 +241,34 @@ mod tests {
     async fn a_generation_is_rendered_once() {
         let (_folder, operations, _, cluster) = accepted().await;
         let twice = tokio::join!(
-            operations.render_accepted(cluster.id, 1),
-            operations.render_accepted(cluster.id, 1)
+            operations.render_accepted(cluster.id, 1, Priority::Background),
+            operations.render_accepted(cluster.id, 1, Priority::Background)
         );
         twice.0.unwrap();
         twice.1.unwrap();
         let read = operations.store().read();
         let rendered = read.revision(cluster.id, 1).await.unwrap().unwrap();
-        operations.render_accepted(cluster.id, 1).await.unwrap();
+        operations
+            .render_accepted(cluster.id, 1, Priority::Background)
+            .await
+            .unwrap();
         let again = read.revision(cluster.id, 1).await.unwrap().unwrap();
         assert_eq!(rendered.public, again.public);
+        operations.store().close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_cached_spec_of_a_render_is_the_stored_one() {
+        let (_folder, operations, _, cluster) = accepted().await;
+        operations
+            .render_accepted(cluster.id, 1, Priority::Background)
+            .await
+            .unwrap();
+        let runtime = &operations.runtime;
+        let cached = runtime.specs.get(cluster.id, 1).unwrap();
+        runtime.specs.forget(cluster.id);
+        let read = runtime.spec(cluster.id, 1).await.unwrap().unwrap();
+        assert_eq!(cached, read);
         operations.store().close().await.unwrap();
     }
 
@@ -246,10 +279,16 @@ mod tests {
         let mut tx = operations.store().begin().await.unwrap();
         tx.cluster_save(cluster.clone()).await.unwrap();
         tx.commit("test").await.unwrap();
-        operations.render_accepted(cluster.id, 1).await.unwrap();
+        operations
+            .render_accepted(cluster.id, 1, Priority::Background)
+            .await
+            .unwrap();
         let read = operations.store().read();
         assert!(read.revision(cluster.id, 1).await.unwrap().is_none());
-        operations.render_accepted(cluster.id, 2).await.unwrap();
+        operations
+            .render_accepted(cluster.id, 2, Priority::Background)
+            .await
+            .unwrap();
         assert!(read.revision(cluster.id, 2).await.unwrap().is_some());
         operations.store().close().await.unwrap();
     }
@@ -281,7 +320,7 @@ mod tests {
                 .render_store(&mut tx, (&read.0, &read.1), spec.clone(), network.as_ref())
                 .await
                 .unwrap();
-            assert!(!stored);
+            assert!(stored.is_none());
             tx.commit("test").await.unwrap();
         }
         let read = operations.store().read();

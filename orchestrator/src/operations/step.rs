@@ -16,14 +16,14 @@ use chainpool_agent::{
     ClusterId, ClusterSpec, ImageRef, ImageRequest, Incarnation, NodeName, NodeSpec, Observation, Power,
     Scope,
 };
-use chainpool_api::{HealthState, OperationKind, OperationState, Timestamp};
+use chainpool_api::{Event, HealthState, Noun, OperationKind, OperationState, Timestamp};
 use chainpool_networks::{History, InitError};
-use chainpool_store::OperationRow;
+use chainpool_store::{OperationRow, SequencedEvent};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit, broadcast};
 use tokio_util::sync::CancellationToken;
 
 /// Acquires a permit of the host, unless the step is cancelled.
@@ -160,9 +160,8 @@ impl Operations {
         let mut images = self
             .store()
             .read()
-            .revision(context.cluster.id, context.key.generation)
+            .images(context.cluster.id, context.key.generation)
             .await?
-            .map(|r| r.images)
             .unwrap_or_default();
         let mut found = BTreeMap::new();
         let missing: Vec<_> = spec
@@ -175,7 +174,7 @@ impl Operations {
             }
             images.insert(node.name.to_string(), found[&node.images].clone());
         }
-        let mut tx = self.store().begin().await?;
+        let mut tx = self.store().begin_background().await?;
         tx.revision_images(context.cluster.id, context.key.generation, images)
             .await?;
         tx.commit("images pinned").await?;
@@ -406,7 +405,7 @@ impl Operations {
                 prove,
             )
             .await?;
-        let mut tx = self.store().begin().await?;
+        let mut tx = self.store().begin_background().await?;
         if let Some(mut row) = tx.operation(operation.id).await? {
             let outcome = Outcome {
                 proof: Some(proof),
@@ -421,15 +420,15 @@ impl Operations {
 
     async fn step_children(&self, operation: &OperationRow) -> Result<(), StepError> {
         while Box::pin(self.accept_children(operation)).await? {}
-        let mut events = self.store().events();
         loop {
-            let children = self.store().read().operation_children(operation.id).await?;
-            if children.iter().all(|child| child.state.0.is_over()) {
+            // Subscribed before the read: changes since then are events, all earlier ones are in the read.
+            let mut events = self.store().events();
+            if !self.store().read().has_live_children(operation.id).await? {
                 return Ok(());
             }
             // A lost event costs only the pause.
             tokio::select! {
-                _ = events.recv() => {}
+                () = operation_changed(&mut events, operation.id) => {}
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
             }
         }
@@ -453,4 +452,12 @@ impl Operations {
         }
         Ok(())
     }
+}
+
+/// Waits for a change of an operation, or of a child of it: other changes are frequent while clusters are leased.
+async fn operation_changed(events: &mut broadcast::Receiver<SequencedEvent>, operation: uuid::Uuid) {
+    let (noun, id) = (Noun::Operation, operation);
+    let changed = Event { noun, id };
+    // After an error some events were missed.
+    while events.recv().await.is_ok_and(|next| next.event != changed) {}
 }

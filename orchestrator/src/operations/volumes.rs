@@ -97,7 +97,7 @@ impl Operations {
             return Ok(());
         }
         tracing::warn!(cluster = %context.cluster.name, nodes = names(&lost), "starting nodes on new volumes because theirs are gone");
-        let mut tx = self.store().begin().await?;
+        let mut tx = self.store().begin_background().await?;
         if let Some(mut row) = tx.operation(operation.id).await? {
             let outcome = Outcome {
                 new_volumes: lost,

@@ -74,13 +74,11 @@ impl Placement {
         }
         let settings = &host.settings.0;
         let foreign_networks = self.reservations.of(host.id).networks;
-        let others = tx
-            .clusters_of(host.id)
+        let taken = tx
+            .subnets_in_use(host.id, cluster)
             .await?
             .into_iter()
-            .filter(|row| row.id != cluster);
-        let taken = others
-            .filter_map(|row| row.subnet?.parse().ok())
+            .filter_map(|subnet| subnet.parse().ok())
             .chain(foreign_networks)
             .collect();
         let subnet = choose::subnet(settings.subnets, &taken, (requirements.size, machines(host)))
@@ -124,13 +122,11 @@ impl Placement {
             ports: foreign,
         } = self.reservations.of(host.id);
         let range = host.settings.0.ports;
-        let others = tx
-            .ports_of(host.id)
+        let taken: BTreeSet<u16> = tx
+            .ports_in_use(host.id, except)
             .await?
             .into_iter()
-            .filter(|row| Some(row.cluster_id) != except);
-        let taken: BTreeSet<u16> = others
-            .filter_map(|row| u16::try_from(row.port).ok())
+            .filter_map(|port| u16::try_from(port).ok())
             .chain(foreign)
             .collect();
         choose::ports(range, &taken, needs).ok_or_else(|| {
@@ -155,17 +151,8 @@ impl Placement {
     ) -> Result<BTreeMap<NodeName, String>> {
         let known = known_machines(host);
         let mut load = BTreeMap::new();
-        for other in tx
-            .clusters_of(host.id)
-            .await?
-            .into_iter()
-            .filter(|other| other.id != cluster.id)
-        {
-            other
-                .machines
-                .0
-                .into_values()
-                .for_each(|machine| *load.entry(machine).or_insert(0) += 1);
+        for machine in tx.machines_in_use(host.id, cluster.id).await? {
+            *load.entry(machine).or_insert(0) += 1;
         }
         choose::machines(nodes, known, &cluster.machines.0, &load, together).ok_or_else(|| no_machine(host))
     }

@@ -6,7 +6,7 @@ use crate::{
         choose::{self, Free},
         fill_key::fill_key,
         new_cluster::NewCluster,
-        room::no_room,
+        room::{memory_used, no_room},
     },
     text::counted,
 };
@@ -85,14 +85,8 @@ pub(crate) fn outdated_now(
         return Ok(vec![]);
     };
     let new = NewCluster::of_entry(registry, &fill[place], place)?;
-    let others: Vec<ClusterRow> = clusters.iter().filter(|c| c.id != first.id).cloned().collect();
-    if no_room(
-        host,
-        &others,
-        new.network.requirements(&new.parameters).memory_bytes,
-    )
-    .is_some()
-    {
+    let used = memory_used(clusters.iter().filter(|c| c.id != first.id));
+    if no_room(host, used, new.network.requirements(&new.parameters).memory_bytes).is_some() {
         return Ok(vec![]);
     }
     Ok(outdated

@@ -30,10 +30,9 @@ pub(crate) async fn choose_host(tx: &Tx, host: Option<&str>, memory: u64) -> Res
     let mut why = Vec::new();
     let mut candidates = Vec::new();
     for host in hosts {
-        let clusters = tx.clusters_of(host.id).await?;
-        let room =
-            i64::from(host.settings.0.capacity) - i64::try_from(clusters.len()).map_err(Error::internal)?;
-        let full = no_room(&host, &clusters, memory);
+        let usage = tx.host_usage(host.id).await?;
+        let room = i64::from(host.settings.0.capacity) - usage.clusters;
+        let full = no_room(&host, usage.memory_bytes, memory);
         if !offers(&host) {
             why.push(format!(
                 "host {} is {}{}",

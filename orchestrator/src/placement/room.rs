@@ -8,14 +8,17 @@ pub(crate) fn offers(host: &HostRow) -> bool {
     host.state.0 == api::HostState::Active && host.settings.0.schedulable
 }
 
-/// The reason why a host has no memory or disk left; `None` if it has.
-pub(crate) fn no_room(host: &HostRow, clusters: &[ClusterRow], more: u64) -> Option<String> {
+/// The memory of these clusters in bytes.
+pub(crate) fn memory_used<'a>(clusters: impl IntoIterator<Item = &'a ClusterRow>) -> u64 {
+    let memory = |cluster: &ClusterRow| u64::try_from(cluster.memory_bytes).ok();
+    clusters.into_iter().filter_map(memory).sum()
+}
+
+/// The reason why a host has no memory or disk left for more, in bytes, beside the memory its clusters use; `None` if it
+/// has.
+pub(crate) fn no_room(host: &HostRow, used: u64, more: u64) -> Option<String> {
     let info = &host.info.as_ref()?.0;
     let settings = &host.settings.0;
-    let used: u64 = clusters
-        .iter()
-        .filter_map(|c| u64::try_from(c.memory_bytes).ok())
-        .sum();
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,

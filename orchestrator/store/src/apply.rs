@@ -15,7 +15,7 @@ use crate::{
     datastore::{OFFERED, fresh_since},
     entity::{audit, idempotency, lease, operation},
     outbox::{self, SequencedEvent, notify},
-    write::{WriteTransaction, Writer},
+    write::{Priority, WriteTransaction, Writer},
 };
 use chainpool_api::{LeaseState, Noun, OperationKind, OperationState, Timestamp};
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, Statement, Value};
@@ -97,7 +97,7 @@ async fn grant(
     evidence_max_age: Duration,
     requests: &[ApplyRequest],
 ) -> Result<Vec<Option<ApplyOutcome>>> {
-    let transaction = writer.begin().await?;
+    let transaction = writer.begin(Priority::Request).await?;
     let now = Timestamp::now();
     let fresh_since = fresh_since(now, evidence_max_age);
     let filters: Vec<String> = requests.iter().map(ApplyRequest::filter).collect();
@@ -155,7 +155,9 @@ async fn grant(
         .values()
         .flat_map(|lease| [(Noun::Lease, lease.id), (Noun::Cluster, lease.cluster_id)]);
     let changed = outbox::record(&transaction, changed).await?;
-    transaction.commit_then(|| notify(events, changed)).await?;
+    transaction
+        .commit_then("applies", || notify(events, changed))
+        .await?;
     let single_created: Vec<LeaseRow> = created.values().filter(|lease| lease.single).cloned().collect();
     for lease in single_created {
         held.insert(

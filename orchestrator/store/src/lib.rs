@@ -24,8 +24,8 @@ mod write;
 pub use apply::{ApplyOutcome, ApplyRequest, LeaseNames};
 pub use clock::Clock;
 pub use datastore::{
-    Audit, ClusterQuery, HostSecrets, Labels, LeaseQuery, NewOperation, OfferFilter, OperationQuery,
-    Progress, StoredSpec,
+    Audit, ClusterQuery, HostSecrets, HostUsage, Labels, LeaseQuery, NewOperation, OfferFilter,
+    OperationQuery, Progress, StoredSpec,
 };
 pub use entity::{
     account::Model as AccountRow,
@@ -46,4 +46,4 @@ pub use outbox::SequencedEvent;
 pub use restore::{Restored, restore};
 pub use store::{CommitHook, Conn, DATABASE, Reader, Store, Tx};
 pub use value::{EnumColumn, Json, Moment, RowVersion};
-pub use write::WriteTransaction;
+pub use write::{Priority, WriteTransaction};

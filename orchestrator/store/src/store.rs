@@ -7,7 +7,7 @@ use crate::{
     file::remove,
     migration::Migrator,
     outbox::{self, SequencedEvent, notify},
-    write::{WriteTransaction, Writer},
+    write::{Priority, WriteTransaction, Writer},
 };
 use chainpool_agent::InstanceId;
 use chainpool_api::{Noun, Timestamp};
@@ -149,9 +149,20 @@ impl Store {
         Conn(self.inner.read.clone())
     }
 
-    /// Begins a write transaction. There is one writer at a time; the others wait here.
+    /// Begins a write transaction that a caller waits for. There is one writer at a time; the others wait here.
     pub async fn begin(&self) -> Result<Tx> {
-        let transaction = self.inner.writer.begin().await?;
+        self.begin_as(Priority::Request).await
+    }
+
+    /// Begins a write transaction of an operation or of the watchdog. While others wait, at most one of these
+    /// precedes each request.
+    pub async fn begin_background(&self) -> Result<Tx> {
+        self.begin_as(Priority::Background).await
+    }
+
+    /// Begins a write transaction of this class.
+    pub async fn begin_as(&self, priority: Priority) -> Result<Tx> {
+        let transaction = self.inner.writer.begin(priority).await?;
         Ok(Tx {
             conn: Conn(transaction),
             changed: BTreeSet::new(),
@@ -277,7 +288,7 @@ impl Store {
     /// Writes a row and reads it back on another connection: a confirmed write must be visible.
     pub async fn check_write(&self) -> Result<()> {
         let written = Uuid::now_v7().to_string();
-        let conn = Conn(self.inner.writer.begin().await?);
+        let conn = Conn(self.inner.writer.begin(Priority::Background).await?);
         conn.setting_put("write_check", &written).await?;
         conn.0.commit().await?;
         // A concurrent check may have written a newer value; ids are ordered by time.
@@ -314,7 +325,8 @@ impl Tx {
             hook(point, false);
         }
         let events = outbox::record(&conn.0, changed).await?;
-        conn.0.commit_then(|| notify(&store.inner.events, events)).await?;
+        let notify = || notify(&store.inner.events, events);
+        conn.0.commit_then(point, notify).await?;
         if let Some(hook) = &store.inner.hook {
             hook(point, true);
         }
@@ -414,7 +426,7 @@ pub(crate) async fn migrate(connection: &DatabaseConnection) -> Result<()> {
 /// Reads or creates the instance id, checks that the master key belongs to this database, and increments the
 /// epoch.
 async fn begin_epoch(writer: &Writer, master: &Key) -> Result<(InstanceId, i64)> {
-    let conn = Conn(writer.begin().await?);
+    let conn = Conn(writer.begin(Priority::Request).await?);
     let instance = match conn.setting("instance").await? {
         Some(text) => text
             .parse()

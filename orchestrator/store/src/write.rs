@@ -7,7 +7,12 @@
 //! connection is closed, which rolls back, and the next transaction opens a new one. `BEGIN IMMEDIATE` checks
 //! the state before each use: `SQLite` refuses it inside a transaction.
 
+mod queue;
+
+pub use queue::Priority;
+
 use crate::{Error, Result};
+use queue::{Queue, Turn};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr, Statement};
 use sea_query_sqlx::SqlxValues;
 use sqlx::{
@@ -19,22 +24,21 @@ use std::{
         Arc, Mutex as Lock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     runtime::Handle,
-    sync::{Mutex, MutexGuard, OwnedMutexGuard},
-    time::timeout,
+    sync::{Mutex, MutexGuard},
 };
 
-/// How long a transaction waits for the previous one.
+/// How long a transaction waits for the previous ones.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The single writer. Cheap to clone; all clones share one state.
 #[derive(Clone)]
 pub(crate) struct Writer {
     options: Arc<SqliteConnectOptions>,
-    slot: Arc<Mutex<Slot>>,
+    queue: Queue<Slot>,
     failure: Arc<Lock<Option<String>>>,
 }
 
@@ -52,10 +56,18 @@ pub struct WriteTransaction {
     /// Absent while a statement runs, and permanently after one failed or was cancelled.
     connection: Mutex<Option<SqliteConnection>>,
     /// The exclusive use of the writer; dropping it lets the next transaction begin.
-    turn: Option<OwnedMutexGuard<Slot>>,
+    turn: Option<Turn<Slot>>,
     /// Set once a row changed: an empty commit does not show that the disk accepts writes.
     wrote: AtomicBool,
     writer: Writer,
+    times: Times,
+}
+
+/// The time that a transaction waited for the writer, and when it began.
+#[derive(Clone, Copy)]
+struct Times {
+    waited: Duration,
+    began: Instant,
 }
 
 impl Writer {
@@ -63,18 +75,22 @@ impl Writer {
     pub(crate) fn new(options: SqliteConnectOptions) -> Self {
         Self {
             options: Arc::new(options),
-            slot: Arc::new(Mutex::new(Slot::Idle(None))),
+            queue: Queue::new(Slot::Idle(None)),
             failure: Arc::default(),
         }
     }
 
-    /// Begins a write transaction. There is one at a time; the others wait here.
-    pub(crate) async fn begin(&self) -> Result<WriteTransaction> {
-        let waited = timeout(BEGIN_TIMEOUT, Arc::clone(&self.slot).lock_owned()).await;
-        let mut turn = waited
-            .map_err(|_| DbErr::Custom(format!("the writer was busy for {} s", BEGIN_TIMEOUT.as_secs())))?;
+    /// Begins a write transaction. There is one at a time; the others wait here, in the order of [`queue`].
+    pub(crate) async fn begin(&self, priority: Priority) -> Result<WriteTransaction> {
+        let asked = Instant::now();
+        let waited = self.queue.turn(priority, BEGIN_TIMEOUT).await;
+        let mut turn = waited.map_err(|_| busy())?;
         let Slot::Idle(idle) = &mut *turn else {
             return Err(DbErr::Custom("the database is closed".to_owned()).into());
+        };
+        let times = Times {
+            waited: asked.elapsed(),
+            began: Instant::now(),
         };
         // The connection is now owned by this future: if the future is dropped, the connection is closed.
         let idle = idle.take();
@@ -87,6 +103,7 @@ impl Writer {
             turn: Some(turn),
             wrote: AtomicBool::new(false),
             writer: self.clone(),
+            times,
         })
     }
 
@@ -143,7 +160,8 @@ impl Writer {
 
     /// Waits for the current transaction and stops all writing.
     pub(crate) async fn close(&self) -> Result<(), DbErr> {
-        let slot = std::mem::replace(&mut *self.slot.lock().await, Slot::Closed);
+        let turn = self.queue.turn(Priority::Request, Duration::MAX).await;
+        let slot = std::mem::replace(&mut *turn.map_err(|_| busy())?, Slot::Closed);
         match slot {
             Slot::Idle(Some(connection)) => connection
                 .close()
@@ -157,16 +175,19 @@ impl Writer {
 impl WriteTransaction {
     /// Commits durably. After an error nothing was confirmed.
     pub(crate) async fn commit(self) -> Result<(), DbErr> {
-        self.commit_then(|| {}).await
+        self.commit_then("setting", || {}).await
     }
 
-    /// Like [`Self::commit`]; calls `then` before the next transaction can begin.
-    pub(crate) async fn commit_then(mut self, then: impl FnOnce()) -> Result<(), DbErr> {
+    /// Like [`Self::commit`]; calls `then` before the next transaction can begin. `point` names the transaction in the
+    /// log.
+    pub(crate) async fn commit_then(mut self, point: &'static str, then: impl FnOnce()) -> Result<(), DbErr> {
         let mut connection = self.connection.get_mut().take().ok_or_else(transaction_ended)?;
         if let Err(error) = command("COMMIT").execute(&mut connection).await {
             return Err(self.writer.record_failure(DbErr::Exec(cause(error))));
         }
         then();
+        let Times { waited, began } = self.times;
+        tracing::debug!(point, ?waited, used = ?began.elapsed(), "committed");
         if let Some(turn) = &mut self.turn {
             keep(turn, connection);
         }
@@ -289,6 +310,10 @@ fn command(sql: &'static str) -> Query<'static, Sqlite, sqlx::sqlite::SqliteArgu
 
 fn cause(error: sqlx::Error) -> RuntimeErr {
     RuntimeErr::SqlxError(Arc::new(error))
+}
+
+fn busy() -> DbErr {
+    DbErr::Custom(format!("the writer was busy for {} s", BEGIN_TIMEOUT.as_secs()))
 }
 
 fn transaction_ended() -> DbErr {

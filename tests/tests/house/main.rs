@@ -6,6 +6,7 @@ mod manifests;
 mod platforms;
 mod use_paths;
 mod words;
+mod writes;
 
 use std::{path::PathBuf, process::Command};
 

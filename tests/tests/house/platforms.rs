@@ -8,7 +8,7 @@ use std::fs;
 const TEST_CODE: [&str; 4] = ["tests", "testing.rs", "fixture.rs", "samples.rs"];
 
 /// The lines of product code below these folders with one of the texts, except in files with these prefixes.
-fn naming(folders: &[&str], texts: &[&str], except: &[&str]) -> Result<Vec<String>> {
+pub(crate) fn naming(folders: &[&str], texts: &[&str], except: &[&str]) -> Result<Vec<String>> {
     let patterns: Vec<_> = folders.iter().map(|folder| format!("{folder}/*.rs")).collect();
     let patterns: Vec<_> = patterns.iter().map(String::as_str).collect();
     let mut found = Vec::new();

@@ -3,7 +3,7 @@
 use super::existing_cluster;
 use crate::{Caller, Error, Orchestrator, Result, operations::cause::Cause, policy};
 use chainpool_api::{self as api, ClusterState};
-use chainpool_store::ClusterRow;
+use chainpool_store::{ClusterRow, Priority};
 
 /// How often an amendment is drafted because its cluster or host changed while it was rendered.
 const ATTEMPTS: u32 = 5;
@@ -36,7 +36,7 @@ impl Orchestrator {
             must_be_amendable(&row)?;
             let draft = Box::pin(self.operations.draft_amend(&mut tx, row, &amend)).await?;
             drop(tx);
-            let rendered = Box::pin(self.operations.draft_render(draft)).await?;
+            let rendered = Box::pin(self.operations.draft_render(draft, Priority::Request)).await?;
             let mut tx = self.store().begin().await?;
             let Some((operation, superseded)) =
                 Box::pin(self.operations.accept_amend(&mut tx, rendered, &cause)).await?

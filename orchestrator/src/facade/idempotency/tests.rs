@@ -2,7 +2,7 @@ use super::*;
 use crate::{Config, Orchestrator, runtime::idle_platform::IdlePlatform};
 use chainpool_agent::PlatformKind;
 use chainpool_api::{Apply, ClusterUpdate, Role};
-use chainpool_store::{ClusterRow, testing};
+use chainpool_store::{ClusterRow, Priority, testing};
 use futures::future::join_all;
 use std::{collections::BTreeSet, sync::Arc};
 use tempfile::TempDir;
@@ -47,7 +47,11 @@ impl Bed {
         tx.host_insert(host).await.unwrap();
         tx.commit("test").await.unwrap();
         for id in ids {
-            orchestrator.operations.render_accepted(id, 1).await.unwrap();
+            orchestrator
+                .operations
+                .render_accepted(id, 1, Priority::Request)
+                .await
+                .unwrap();
         }
         Self {
             orchestrator,

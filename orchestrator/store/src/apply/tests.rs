@@ -1,6 +1,7 @@
 use super::*;
 use crate::Store;
 use crate::{ClusterRow, testing};
+use futures::{StreamExt, stream::FuturesUnordered};
 use tempfile::TempDir;
 
 /// A store with two free clusters.
@@ -236,5 +237,37 @@ async fn leases_for_other_holders_do_not_count_towards_the_limit() {
         ..ApplyRequest::default()
     };
     assert!(store.apply(own).await.unwrap().unwrap().created);
+    store.close().await.unwrap();
+}
+
+/// As during a fillup: the journals of many operations wait for the writer.
+#[tokio::test]
+async fn an_apply_waits_for_at_most_one_background_transaction_however_many_wait() {
+    const WAITING: usize = 50;
+    let (_folder, store, _) = two_free().await;
+    let mut events = store.events();
+    let running = store.begin_background().await.unwrap();
+    let background = async |_| {
+        let mut tx = store.begin_background().await.unwrap();
+        tx.changed(Noun::Host, Uuid::now_v7());
+        tx.commit("test").await.unwrap();
+    };
+    let mut waiting: FuturesUnordered<_> = (0..WAITING).map(background).collect();
+    let mut apply = Box::pin(store.apply(ApplyRequest::default()));
+    assert!(futures::poll!(waiting.next()).is_pending());
+    assert!(futures::poll!(apply.as_mut()).is_pending());
+    // The task of the applies takes the request and waits for the writer.
+    tokio::task::yield_now().await;
+    drop(running);
+    let background = async { while waiting.next().await.is_some() {} };
+    let ((), applied) = tokio::join!(background, apply);
+    assert!(applied.unwrap().is_some());
+    let mut nouns = Vec::new();
+    while let Ok(next) = events.try_recv() {
+        nouns.push(next.event.noun);
+    }
+    let before = nouns.iter().position(|noun| *noun == Noun::Lease);
+    assert!(before.is_some_and(|before| before <= 1), "{before:?}");
+    assert_eq!(nouns.iter().filter(|noun| **noun == Noun::Host).count(), WAITING);
     store.close().await.unwrap();
 }

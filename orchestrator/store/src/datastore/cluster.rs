@@ -121,14 +121,6 @@ impl<C: ConnectionTrait> Conn<C> {
         Ok(query.all(&self.0).await?)
     }
 
-    /// Lists the published ports of a host.
-    pub async fn ports_of(&self, host: Uuid) -> Result<Vec<PortRow>> {
-        Ok(port::Entity::find()
-            .filter(port::Column::HostId.eq(host))
-            .all(&self.0)
-            .await?)
-    }
-
     /// Lists the published ports of a cluster.
     pub async fn ports_of_cluster(&self, id: Uuid) -> Result<Vec<PortRow>> {
         Ok(port::Entity::find()

@@ -87,6 +87,29 @@ impl<C: ConnectionTrait> Conn<C> {
             .await?)
     }
 
+    /// Lists the queued and running operations that an older epoch owns, or none, oldest first.
+    pub async fn operations_unclaimed(&self, epoch: i64) -> Result<Vec<Uuid>> {
+        let query = operation::Entity::find()
+            .select_only()
+            .column(operation::Column::Id)
+            .filter(live())
+            .filter(operation::Column::Epoch.lt(epoch));
+        let query = query.order_by_asc(operation::Column::Id).into_tuple();
+        Ok(query.all(&self.0).await?)
+    }
+
+    /// Returns `true` if a child operation is queued or running.
+    pub async fn has_live_children(&self, parent: Uuid) -> Result<bool> {
+        let query = operation::Entity::find()
+            .select_only()
+            .column(operation::Column::Id)
+            .filter(operation::Column::ParentId.eq(parent))
+            .filter(live())
+            .limit(1)
+            .into_tuple::<Uuid>();
+        Ok(query.one(&self.0).await?.is_some())
+    }
+
     /// Reads the queued or running operation on the host itself.
     pub async fn operation_of_host(&self, host: Uuid) -> Result<Option<OperationRow>> {
         let query = operation::Entity::find()

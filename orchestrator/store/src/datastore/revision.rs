@@ -6,7 +6,7 @@ use crate::{
 };
 use chainpool_agent::{ClusterSpec, Generation, ImageRef, SealedSpec, Secret};
 use chainpool_api::Timestamp;
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, Set, sea_query::Expr};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect, Set, sea_query::Expr};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -33,6 +33,24 @@ impl<C: ConnectionTrait> Conn<C> {
             public: row.spec.0,
             images: row.images.0,
         }))
+    }
+
+    /// Returns `true` if the spec of this generation is stored.
+    pub async fn has_revision(&self, cluster: Uuid, generation: u32) -> Result<bool> {
+        let query = revision::Entity::find_by_id((cluster, i64::from(generation)))
+            .select_only()
+            .column(revision::Column::Generation)
+            .into_tuple::<i64>();
+        Ok(query.one(&self.0).await?.is_some())
+    }
+
+    /// Reads the resolved images of one generation.
+    pub async fn images(&self, cluster: Uuid, generation: u32) -> Result<Option<BTreeMap<String, ImageRef>>> {
+        let query = revision::Entity::find_by_id((cluster, i64::from(generation)))
+            .select_only()
+            .column(revision::Column::Images)
+            .into_tuple::<Json<BTreeMap<String, ImageRef>>>();
+        Ok(query.one(&self.0).await?.map(|images| images.0))
     }
 
     /// Reads the spec of one generation with secret contents.

@@ -184,7 +184,7 @@ async fn a_connection_inside_a_transaction_is_replaced_before_use() {
     store.check_write().await.unwrap();
     let writer = store.writer();
     {
-        let mut slot = writer.slot.lock().await;
+        let mut slot = writer.queue.turn(Priority::Request, BEGIN_TIMEOUT).await.unwrap();
         let Slot::Idle(Some(idle)) = &mut *slot else {
             panic!("no idle connection after a commit")
         };
@@ -203,7 +203,7 @@ async fn a_failed_commit_confirms_and_leaves_nothing() {
     store.check_write().await.unwrap();
     let writer = store.writer();
     {
-        let mut slot = writer.slot.lock().await;
+        let mut slot = writer.queue.turn(Priority::Request, BEGIN_TIMEOUT).await.unwrap();
         let Slot::Idle(Some(idle)) = &mut *slot else {
             panic!("no idle connection after a commit")
         };

@@ -1,0 +1,16 @@
+//! Background work gives way to requests at the writer.
+
+use crate::platforms::naming;
+use anyhow::{Result, ensure};
+
+#[test]
+fn operations_and_health_begin_only_background_transactions() -> Result<()> {
+    let named = naming(
+        &["orchestrator/src/operations", "orchestrator/src/health"],
+        &["store().begin()", "store.begin()", "Priority::Request"],
+        // Renders that a request waits for.
+        &["orchestrator/src/operations/render"],
+    )?;
+    ensure!(named.is_empty(), "{}", named.join("\n"));
+    Ok(())
+}
