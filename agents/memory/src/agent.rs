@@ -6,7 +6,7 @@ use crate::{
     files::FileEntry,
     ledger,
     process::Process,
-    state::{Body, Volume, Watcher},
+    state::{Body, Entity, Watcher},
 };
 use async_trait::async_trait;
 use chainpool_agent::{
@@ -75,30 +75,31 @@ impl MemoryAgent {
         &self,
         key: &ClusterKey,
         node: &NodeName,
-        read: impl FnOnce(&str, &Process) -> T,
+        read: impl FnOnce(&Entity, &Process) -> T,
     ) -> Result<Option<T>> {
         let name = node_object_name(key, node);
         let state = self.world.state();
         let Some(entity) = state.objects.get(&(ObjectKind::Node, name.clone())) else {
             return Ok(None);
         };
-        let ours = Labels::of_cluster(self.instance, key).node(node);
+        let is_ours = |labels: &Labels| {
+            labels.instance == self.instance
+                && labels.cluster == key.cluster
+                && labels.generation == key.generation
+                && labels.node.as_ref() == Some(node)
+        };
         match (&entity.labels, &entity.body) {
-            (Some(labels), Body::Node(process))
-                if (Labels {
-                    hash: None,
-                    ..labels.clone()
-                }) == ours =>
-            {
-                Ok(Some(read(&entity.id, process)))
-            }
+            (Some(labels), Body::Node(process)) if is_ours(labels) => Ok(Some(read(entity, process))),
             _ => Err(Error::Foreign(format!("node {name}"))),
         }
     }
 
     /// Compares the hash of the node or job of this name; `None` when absent.
     fn has_hash(&self, key: &ClusterKey, node: &NodeSpec) -> Result<Option<bool>> {
-        self.find(key, &node.name, |_, process| process.spec.hash == node.hash)
+        self.find(key, &node.name, |entity, _| {
+            let labels = entity.labels.as_ref();
+            labels.and_then(|labels| labels.hash.as_ref()) == Some(&node.hash)
+        })
     }
 
     /// Creates the node's volumes; existing ones of ours stay as they are.
@@ -106,9 +107,8 @@ impl MemoryAgent {
         let ours = Labels::of_cluster(self.instance, key).node(&node.name);
         for volume in &node.volumes {
             let name = volume_name(key, &node.name, &volume.name);
-            self.world.adopt_or_create(ObjectKind::Volume, &name, &ours, || {
-                Body::Volume(Volume::default())
-            })?;
+            self.world
+                .adopt_or_create(ObjectKind::Volume, &name, &ours, || Body::Volume(Box::default()))?;
         }
         Ok(())
     }
@@ -132,13 +132,14 @@ impl MemoryAgent {
         })
     }
 
-    /// Writes the files of a node that was never started. A previous call may have been cut off before.
+    /// Writes the files of a node that was never started, unless its program reads none. A previous call may have been
+    /// cut off before.
     fn place_files(&self, key: &ClusterKey, node: &NodeSpec) {
         let name = node_object_name(key, &node.name);
         let mut state = self.world.state();
         if state
             .process(&name)
-            .is_none_or(|process| process.state != NodeState::Created)
+            .is_none_or(|process| process.state != NodeState::Created || !process.program.reads_files())
         {
             return;
         }
@@ -242,17 +243,17 @@ impl MemoryAgent {
     }
 
     fn current_incarnation(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<Incarnation>> {
-        let incarnation = self.find(key, node, |id, process| {
+        let incarnation = self.find(key, node, |entity, process| {
             process
                 .incarnation()
-                .map(|number| Incarnation(format!("{id}@{number}")))
+                .map(|number| Incarnation(format!("{}@{number}", entity.id)))
         })?;
         Ok(incarnation.flatten())
     }
 
     fn log(&self, key: &ClusterKey, node: &NodeName, query: &LogQuery) -> Result<LogStream> {
         let LogQuery { tail, since, follow } = *query;
-        let found = self.find(key, node, |id, process| {
+        let found = self.find(key, node, |entity, process| {
             let lines: Vec<_> = process.lines().filter(|line| line.at >= since).cloned().collect();
             let skip = tail.map_or(0, |tail| {
                 lines
@@ -260,7 +261,7 @@ impl MemoryAgent {
                     .saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX))
             });
             (
-                id.to_owned(),
+                entity.id,
                 process.written(),
                 lines.into_iter().skip(skip).collect::<Vec<_>>(),
             )
@@ -279,7 +280,7 @@ impl MemoryAgent {
         let from = (Arc::clone(&self.world), self.world.changes(), first);
         let name = (ObjectKind::Node, node_object_name(key, node));
         let more = stream::unfold(from, move |(world, mut changes, next)| {
-            let (name, id) = (name.clone(), id.clone());
+            let name = name.clone();
             async move {
                 loop {
                     changes.borrow_and_update();

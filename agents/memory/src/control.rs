@@ -4,7 +4,7 @@ use crate::{
     World,
     fault::{Fault, Verb},
     ledger::NodeBehavior,
-    state::{Body, Entity, Volume, place},
+    state::{Body, Entity, place},
 };
 use chainpool_agent::{ClusterKey, InstanceId, NodeName, NodeState, Object, ObjectKind, node_object_name};
 use ipnet::Ipv4Net;
@@ -93,19 +93,19 @@ impl World {
     pub fn foreign_create(&self, kind: ObjectKind, name: &str, subnet: Option<Ipv4Net>) -> String {
         let body = match place(kind) {
             ObjectKind::Network => Body::Network(subnet),
-            _ => Body::Volume(Volume::default()),
+            _ => Body::Volume(Box::default()),
         };
         let mut state = self.state();
         let id = state.next_id();
         state.objects.insert(
             (place(kind), name.to_owned()),
             Entity {
-                id: id.clone(),
+                id,
                 labels: None,
                 body,
             },
         );
-        id
+        id.to_string()
     }
 
     /// The state of a foreign object as a text that changes when the object is touched; `None` when it is
@@ -195,7 +195,10 @@ impl World {
     pub fn incarnation(&self, key: &ClusterKey, node: &NodeName) -> Option<(String, u64)> {
         let (state, name) = (self.state(), node_object_name(key, node));
         let number = state.process(&name)?.incarnation()?;
-        Some((state.objects.get(&(ObjectKind::Node, name))?.id.clone(), number))
+        Some((
+            state.objects.get(&(ObjectKind::Node, name))?.id.to_string(),
+            number,
+        ))
     }
 
     /// Kills a node's process with this exit code. It stays down until started.

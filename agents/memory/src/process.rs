@@ -5,8 +5,11 @@ use crate::{
     ledger::{Genesis, NodeBehavior},
 };
 use bytes::Bytes;
-use chainpool_agent::{ClusterKey, NodeSpec, NodeState, kit::program};
-use std::collections::{BTreeSet, VecDeque};
+use chainpool_agent::{ClusterKey, Limits, NodeName, NodeSpec, NodeState, Variable, Volume, kit::program};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 use tokio::task::AbortHandle;
 
 /// The program of a node's command.
@@ -14,12 +17,12 @@ use tokio::task::AbortHandle;
 pub(crate) enum Program {
     /// Steps of the conformance kit, run by a task.
     Steps(Vec<program::Step>),
-    /// A node of the scripted ledger.
-    Ledger(Genesis),
+    /// A node of the scripted ledger. It reads neither files nor environment.
+    Ledger(Arc<Genesis>),
     /// The ledger's job: exits with this code at once.
     Setup(i64),
     /// An unknown command.
-    Absent,
+    Absent(Vec<String>),
 }
 
 impl Program {
@@ -27,12 +30,50 @@ impl Program {
         if let Some(steps) = program::steps(command) {
             return Self::Steps(steps);
         }
-        match command {
+        let known = match command {
             [name, genesis] if name == Genesis::PROGRAM => {
-                serde_json::from_str(genesis).map_or(Self::Absent, Self::Ledger)
+                serde_json::from_str(genesis).ok().map(Arc::new).map(Self::Ledger)
             }
-            [name, code] if name == Genesis::SETUP => code.parse().map_or(Self::Absent, Self::Setup),
-            _ => Self::Absent,
+            [name, code] if name == Genesis::SETUP => code.parse().ok().map(Self::Setup),
+            _ => None,
+        };
+        known.unwrap_or_else(|| Self::Absent(command.to_vec()))
+    }
+
+    /// `true` if it may read the files and the environment of its node.
+    pub(crate) fn reads_files(&self) -> bool {
+        !matches!(self, Self::Ledger(_))
+    }
+}
+
+/// The part of a node's spec that its process needs. The hash is in the labels, and the files are in the volumes.
+#[derive(Clone)]
+pub(crate) struct ProcessSpec {
+    pub(crate) name: NodeName,
+    pub(crate) env: BTreeMap<String, Variable>,
+    pub(crate) volumes: Box<[Volume]>,
+    /// Its ports on the host.
+    pub(crate) published: Box<[u16]>,
+    pub(crate) limits: Limits,
+    pub(crate) read_only_root: bool,
+    /// The largest size of its log.
+    max_log_bytes: u64,
+}
+
+impl ProcessSpec {
+    fn of(spec: &NodeSpec, program: &Program) -> Self {
+        Self {
+            name: spec.name.clone(),
+            env: if program.reads_files() {
+                spec.env.clone()
+            } else {
+                BTreeMap::new()
+            },
+            volumes: spec.volumes.clone().into(),
+            published: spec.ports.iter().filter_map(|port| port.published).collect(),
+            limits: spec.limits.clone(),
+            read_only_root: spec.read_only_root,
+            max_log_bytes: spec.log.max_bytes * u64::from(spec.log.max_files),
         }
     }
 }
@@ -40,7 +81,7 @@ impl Program {
 /// A node's process. A clone has no task.
 pub(crate) struct Process {
     pub(crate) key: ClusterKey,
-    pub(crate) spec: NodeSpec,
+    pub(crate) spec: ProcessSpec,
     /// A job: it runs to completion, and the world never restarts it.
     pub(crate) job: bool,
     pub(crate) program: Program,
@@ -108,13 +149,11 @@ pub(crate) struct Line {
 impl Process {
     /// The process of a node.
     pub(crate) fn of_node(key: &ClusterKey, spec: &NodeSpec) -> Self {
-        // The files are written to the volumes and are not needed again.
-        let mut spec = spec.clone();
-        spec.files = Vec::new();
+        let program = Program::of(&spec.command);
         Self {
             key: *key,
-            program: Program::of(&spec.command),
-            spec,
+            spec: ProcessSpec::of(spec, &program),
+            program,
             job: false,
             state: NodeState::Created,
             root: Files::new(),
@@ -132,7 +171,7 @@ impl Process {
             job: true,
             ..Self::of_node(key, spec)
         };
-        process.spec.ports.clear();
+        process.spec.published = Box::default();
         process
     }
 
@@ -182,8 +221,7 @@ impl Process {
         self.log.bytes += bytes.len();
         self.log.lines.push_back(Line { at, stderr, bytes });
         self.log.written += 1;
-        let most = self.spec.log.max_bytes * u64::from(self.spec.log.max_files);
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let most = usize::try_from(self.spec.max_log_bytes).unwrap_or(usize::MAX);
         while self.log.bytes > most {
             let Some(oldest) = self.log.lines.pop_front() else {
                 break;

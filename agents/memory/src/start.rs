@@ -46,8 +46,8 @@ impl World {
                         process.say(at, false, "setup done");
                         process.state = NodeState::Exited(code);
                     }
-                    Program::Absent => {
-                        let text = format!("not found: {:?}", process.spec.command);
+                    Program::Absent(command) => {
+                        let text = format!("not found: {command:?}");
                         process.say(at, true, &text);
                         process.state = NodeState::Exited(127);
                     }

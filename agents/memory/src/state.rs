@@ -7,6 +7,7 @@ use chainpool_agent::{
 use ipnet::Ipv4Net;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::{sync::mpsc::UnboundedSender, time::Instant};
@@ -45,16 +46,26 @@ pub(crate) struct Watcher {
 /// One object.
 #[derive(Clone)]
 pub(crate) struct Entity {
-    pub(crate) id: String,
+    pub(crate) id: EntityId,
     /// `None`: foreign.
     pub(crate) labels: Option<Labels>,
     pub(crate) body: Body,
 }
 
+/// The platform's own id of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EntityId(u64);
+
+impl fmt::Display for EntityId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "object-{}", self.0)
+    }
+}
+
 #[derive(Clone)]
 pub(crate) enum Body {
     Network(Option<Ipv4Net>),
-    Volume(Volume),
+    Volume(Box<Volume>),
     Node(Box<Process>),
 }
 
@@ -92,7 +103,7 @@ impl Entity {
         Some(Object {
             kind,
             name: name.to_owned(),
-            id: self.id.clone(),
+            id: self.id.to_string(),
             cluster,
             generation,
             node,
@@ -138,9 +149,9 @@ impl State {
         self.images.contains(name)
     }
 
-    pub(crate) fn next_id(&mut self) -> String {
+    pub(crate) fn next_id(&mut self) -> EntityId {
         self.count += 1;
-        format!("object-{}", self.count)
+        EntityId(self.count)
     }
 
     pub(crate) fn process(&self, name: &str) -> Option<&Process> {
@@ -237,9 +248,7 @@ impl State {
             match &entity.body {
                 Body::Network(subnet) => in_use.networks.extend(subnet),
                 Body::Node(process) if process.is_alive() => {
-                    in_use
-                        .ports
-                        .extend(process.spec.ports.iter().filter_map(|port| port.published));
+                    in_use.ports.extend(&process.spec.published);
                 }
                 Body::Node(_) | Body::Volume(_) => {}
             }
@@ -249,26 +258,15 @@ impl State {
 
     /// A published port of a process that is in use by another, with its holder.
     pub(crate) fn port_conflict(&self, name: &str) -> Option<(u16, String)> {
-        let wanted: BTreeSet<u16> = self
-            .process(name)?
-            .spec
-            .ports
-            .iter()
-            .filter_map(|port| port.published)
-            .collect();
+        let wanted = &self.process(name)?.spec.published;
         let own = wanted
-            .intersection(&self.ports)
-            .next()
+            .iter()
+            .find(|port| self.ports.contains(port))
             .map(|port| (*port, "a program of the machine".to_owned()));
         let held = |((kind, other), entity): (&Name, &Entity)| match &entity.body {
             Body::Node(process) if *kind == ObjectKind::Node && other != name && process.is_alive() => {
-                process
-                    .spec
-                    .ports
-                    .iter()
-                    .filter_map(|port| port.published)
-                    .find(|port| wanted.contains(port))
-                    .map(|port| (port, other.clone()))
+                let taken = process.spec.published.iter().find(|port| wanted.contains(port));
+                taken.map(|port| (*port, other.clone()))
             }
             _ => None,
         };

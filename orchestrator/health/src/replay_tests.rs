@@ -271,7 +271,10 @@ fn a_node_stopped_on_request_is_not_started() {
     world.exit("v1", 0);
     world.run_for(s(120));
     assert_eq!(world.repairs(), 0);
-    assert_eq!(world.cluster.nodes().nodes()["v1"], NodeHealth::StoppedOnPurpose);
+    assert_eq!(
+        world.cluster.nodes().node("v1"),
+        Some(&NodeHealth::StoppedOnPurpose)
+    );
     assert!(
         matches!(&world.log[..], [(_, Event::Recorded(HealthState::Degraded, reason))] if reason.ends_with("(stopped on request: v1)"))
     );

@@ -117,7 +117,9 @@ impl Orchestrator {
         let host = read.host(row.host_id).await?;
         let lease = read.lease_of(row.id).await?;
         let generation = row.generation;
-        let runtime = self.runtime.cache.cluster(row.id, generation);
+        let cache = &self.runtime.cache;
+        let evidence = cache.read(row.id, generation, |runtime| runtime.evidence.clone());
+        let evidence = evidence.flatten().map(|kept| api::Evidence::from(*kept));
         let stored = read.revision(row.id, generation).await?;
         let mut presented =
             self.present_cluster(row, host.as_ref().map(|host| host.name.as_str()), lease.as_ref());
@@ -128,16 +130,13 @@ impl Orchestrator {
                 machine: spec.machine.as_ref().map(|id| machine_name(host, id)),
                 image: stored.images.get(spec.name.as_str()).map(|i| i.name.clone()),
                 endpoints: public_endpoints.endpoints(spec),
-                evidence: runtime
-                    .evidence
+                evidence: evidence
                     .as_ref()
                     .and_then(|e| e.nodes.get(spec.name.as_str()).cloned()),
             };
             presented.nodes = stored.public.nodes.iter().map(node).collect();
         }
-        presented.evidence = runtime
-            .evidence
-            .map(|evidence| self.present_evidence(&presented, evidence));
+        presented.evidence = evidence.map(|evidence| self.present_evidence(&presented, evidence));
         Ok(presented)
     }
 

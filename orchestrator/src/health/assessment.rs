@@ -94,11 +94,9 @@ impl Health {
 
     async fn gather(self: &Arc<Self>, assessed: &mut Assessed, list: bool) -> Result<()> {
         let ledger = Arc::new(self.ledger(&assessed.row, &assessed.host).await?);
-        let known = self
-            .runtime
-            .cache
-            .cluster(ledger.cluster(), ledger.generation())
-            .observed;
+        let cache = &self.runtime.cache;
+        let (cluster, generation) = (ledger.cluster(), ledger.generation());
+        let known = cache.observed(cluster, generation);
         let limit = self.runtime.policy.assessment.inventory_timeout;
         let mut listing = (list || known.is_none()).then_some(Listing {
             limit,
@@ -111,7 +109,7 @@ impl Health {
             }
             let probed = match evidence.take() {
                 Some(probed) => probed,
-                None => ledger.probe(&self.runtime.cache, &self.runtime.policy).await,
+                None => ledger.probe(cache, &self.runtime.policy).await,
             };
             let effects = self.conclude(&ledger, &assessed.row, &probed).await;
             listing = Listing::wanted(&effects);
@@ -124,16 +122,9 @@ impl Health {
                 break;
             }
         }
-        if let Some(at) = self
-            .runtime
-            .cache
-            .cluster(ledger.cluster(), ledger.generation())
-            .health
-            .reconnected_at()
-        {
-            self.runtime
-                .cache
-                .advance_host(ledger.host(), HostInput::NodeUp(at));
+        let reconnected_at = cache.read(cluster, generation, |runtime| runtime.health.reconnected_at());
+        if let Some(at) = reconnected_at.flatten() {
+            cache.advance_host(ledger.host(), HostInput::NodeUp(at));
         }
         Ok(())
     }
@@ -147,7 +138,7 @@ impl Health {
         probed: Option<api::Evidence>,
     ) -> Result<Option<api::Evidence>> {
         let cache = &self.runtime.cache;
-        let before = cache.cluster(ledger.cluster(), ledger.generation()).observed;
+        let before = cache.observed(ledger.cluster(), ledger.generation());
         let policy = &self.runtime.policy;
         let again = pin!(async {
             if listing.probe_again {
@@ -162,7 +153,7 @@ impl Health {
             Either::Left((listed, again)) => (listed?, again.left_future()),
             Either::Right((again, list)) => (list.await?, ready(again).right_future()),
         };
-        let changed = self.take_listed(ledger, listed, before.as_ref());
+        let changed = self.take_listed(ledger, listed, before.as_deref());
         if changed || probed.is_none() {
             return Ok(None);
         }
@@ -205,7 +196,7 @@ impl Health {
         let (inventory, changed) = match listed {
             Listed::Current(observed) => {
                 let changed = before != Some(&observed);
-                cache.update(cluster, generation, |runtime| runtime.observed = Some(observed));
+                cache.update(cluster, generation, |runtime| runtime.observe(observed));
                 (Inventory::Current, changed)
             }
             Listed::TimedOut => (Inventory::TimedOut, false),
@@ -224,8 +215,7 @@ impl Health {
         let concluded = effects.is_empty() || !effects.iter().all(asks);
         if concluded {
             self.runtime.cache.update(row.id, ledger.generation(), |runtime| {
-                runtime.evidence = Some(probed.clone());
-                runtime.checked_at = Some(Timestamp::now());
+                runtime.note_evidence(probed.clone(), Timestamp::now());
             });
         }
         effects

@@ -66,14 +66,20 @@ impl Ledger {
 
     /// Probes the nodes that run according to the latest inventory and the latest exits.
     pub(super) async fn probe(&self, cache: &RuntimeCache, policy: &HealthPolicy) -> api::Evidence {
-        let runtime = cache.cluster(self.cluster(), self.generation());
-        let mut observed = runtime.observed.unwrap_or_default();
-        let exits = runtime
-            .health
-            .exits()
-            .within(policy.assessment.inventory_lag, Timestamp::now());
+        let lag = policy.assessment.inventory_lag;
+        let known = cache.read(self.cluster(), self.generation(), |runtime| {
+            let exits = runtime.health.exits().within(lag, Timestamp::now());
+            (runtime.observed.clone(), exits.cloned().collect::<Vec<_>>())
+        });
+        let (observed, exits) = known.unwrap_or_default();
+        let mut observed = observed.unwrap_or_default();
         for exit in exits {
-            apply_exit(&mut observed, self.generation(), &exit.node, exit.code);
+            apply_exit(
+                Arc::make_mut(&mut observed),
+                self.generation(),
+                &exit.node,
+                exit.code,
+            );
         }
         let mut evidence = self.network.probe(&self.nodes, &observed).await;
         evidence.progress = self.network.progress(&evidence);
@@ -135,22 +141,24 @@ impl Health {
         probed: &api::Evidence,
     ) -> Evidence {
         let (network, policy, now) = (&ledger.network, &self.runtime.policy, Timestamp::now());
-        let runtime = self.runtime.cache.cluster(row.id, ledger.generation());
         let nodes = node_reports(probed);
+        let known = self.runtime.cache.read(row.id, ledger.generation(), |runtime| {
+            let listed = runtime.observed.clone();
+            let reliable = listed.filter(|_| runtime.health.inventory_is_reliable());
+            (runtime.health.history(&nodes, now), reliable)
+        });
+        let (history, listed) = known.unwrap_or_default();
         let history = History {
             progress: ledger.progress,
-            ..runtime.health.history(&nodes, now)
+            ..history
         };
         let parameters = &row.parameters.0;
         let verdict = network.verdict(parameters, probed, &history, policy, now);
-        let lost = match &runtime.observed {
-            Some(listed) if runtime.health.inventory_is_reliable() => {
-                let spec = &ledger.nodes.spec;
-                let lost = volumes::lost_unresponsive(spec, ledger.generation(), listed, probed);
-                lost_volumes(network.loses_ledger(spec, &lost), &lost)
-            }
-            _ => None,
-        };
+        let lost = listed.and_then(|listed| {
+            let spec = &ledger.nodes.spec;
+            let lost = volumes::lost_unresponsive(spec, ledger.generation(), &listed, probed);
+            lost_volumes(network.loses_ledger(spec, &lost), &lost)
+        });
         Evidence {
             nodes,
             saturated: is_client_saturated(verdict.state, probed, &row.stopped_nodes.0),
@@ -165,14 +173,17 @@ impl Health {
     /// Returns the reason of a crash loop. The reason stays the same while the loop lasts, because the log would
     /// differ each time.
     async fn crash_loop(&self, ledger: &Ledger, row: &ClusterRow) -> Option<String> {
-        let runtime = self.runtime.cache.cluster(row.id, ledger.generation());
         let policy = &self.runtime.policy.crash_loop;
         let since = Timestamp(Timestamp::now().0 - millis(policy.window));
-        let looping = runtime.health.exits().crash_loop(since, policy);
-        let found = match (looping, runtime.crash_loop) {
+        let known = self.runtime.cache.read(row.id, ledger.generation(), |runtime| {
+            let looping = runtime.health.exits().crash_loop(since, policy);
+            let looping = looping.map(|(node, exits)| (node.to_owned(), exits));
+            (looping, runtime.crash_loop.clone())
+        });
+        let found = match known.unwrap_or_default() {
             (Some((node, _)), Some((known, reason))) if node == known.as_str() => return Some(reason),
             (Some((node, exits)), _) => {
-                let node = NodeName::parse(node).ok()?;
+                let node = NodeName::parse(&node).ok()?;
                 let reason = crash_loop_text(&ledger.agent, &ledger.nodes.key, (&node, exits), policy).await;
                 Some((node, reason))
             }

@@ -158,9 +158,9 @@ impl Health {
         for cluster in read.clusters_of(row.id).await? {
             let listed = by_cluster.get(&cluster.id).cloned().unwrap_or_default();
             let generation = cluster.generation;
-            self.runtime.cache.update(cluster.id, generation, |runtime| {
-                runtime.observed = Some(listed);
-            });
+            self.runtime
+                .cache
+                .update(cluster.id, generation, |runtime| runtime.observe(listed));
             let listed = Input::Inventory(Inventory::Listed);
             self.runtime.cache.advance(cluster.id, generation, listed);
             known.insert(cluster.id, cluster);

@@ -297,16 +297,14 @@ impl Operations {
             return Ok(());
         }
         let started_at = operation.started_at.unwrap_or(operation.created_at).0;
-        let runtime = self
-            .runtime
-            .cache
-            .cluster(context.cluster.id, context.key.generation);
         let policy = &self.runtime.policy.crash_loop;
-        let looping = runtime.health.exits().crash_loop(started_at, policy);
-        let node = looping.and_then(|(node, exits)| {
+        let cache = &self.runtime.cache;
+        let node = cache.read(context.cluster.id, context.key.generation, |runtime| {
+            let (node, exits) = runtime.health.exits().crash_loop(started_at, policy)?;
             let node = wanted.iter().find(|wanted| wanted.as_str() == node)?;
             Some((node, exits))
         });
+        let node = node.flatten();
         match node {
             None => Ok(()),
             Some(found) => Err(StepError::DeadlineExceeded(
@@ -356,11 +354,14 @@ impl Operations {
                     .observe(Scope::Cluster(context.key.cluster))
                     .await;
                 observed = backoff.unless_transient(listed).await?;
-                self.runtime
-                    .cache
-                    .update(context.cluster.id, context.key.generation, |runtime| {
-                        runtime.observed = observed.clone().or(runtime.observed.take());
-                    });
+                if let Some(observed) = &observed {
+                    let observed = observed.clone();
+                    self.runtime
+                        .cache
+                        .update(context.cluster.id, context.key.generation, |runtime| {
+                            runtime.observe(observed);
+                        });
+                }
             }
             let Some(listed) = &observed else { continue };
             let evidence = network.probe(&nodes, listed).await;

@@ -45,12 +45,16 @@ impl Placement {
     /// those whose last attempt crashed.
     pub(crate) async fn hosts_to_fit(&self) -> Result<Vec<HostRow>> {
         let crashed = self.runtime.findings.crashed_fills();
-        let led = self.runtime.store.hosts_led().await?;
         let (fleet, now) = (self.fleet().await?, Timestamp::now());
         let hosts = fleet
             .hosts()
-            .filter(|host| led.contains(&host.row.id))
             .filter(|host| host.needs_fitting(now) || crashed.contains(&host.row.id));
-        Ok(hosts.map(|host| host.row.clone()).collect())
+        let mut hosts: Vec<HostRow> = hosts.map(|host| host.row.clone()).collect();
+        drop(fleet);
+        if !hosts.is_empty() {
+            let led = self.runtime.store.hosts_led().await?;
+            hosts.retain(|host| led.contains(&host.id));
+        }
+        Ok(hosts)
     }
 }

@@ -1,6 +1,7 @@
 //! Last observed state of clusters and hosts, in memory only. A full pass rebuilds it after a restart.
 
 use crate::runtime::cluster_runtime::ClusterRuntime;
+use chainpool_agent::Observation;
 use chainpool_api::{Evidence, Progress, Timestamp};
 use chainpool_health::{self as health, HealthPolicy};
 use chainpool_networks::node_reports;
@@ -13,7 +14,7 @@ use uuid::Uuid;
 /// Last observed state of all clusters and hosts.
 pub(crate) struct RuntimeCache {
     policy: Arc<HealthPolicy>,
-    clusters: Mutex<HashMap<Uuid, ClusterRuntime>>,
+    clusters: Mutex<HashMap<Uuid, Box<ClusterRuntime>>>,
     hosts: Mutex<HashMap<Uuid, health::Host>>,
 }
 
@@ -27,17 +28,10 @@ impl RuntimeCache {
         }
     }
 
-    /// Returns the last observed state of a cluster in this generation.
-    pub(crate) fn cluster(&self, cluster: Uuid, generation: u32) -> ClusterRuntime {
-        let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
-        clusters
-            .get(&cluster)
-            .filter(|runtime| runtime.generation == generation)
-            .cloned()
-            .unwrap_or_else(|| ClusterRuntime {
-                generation,
-                ..ClusterRuntime::default()
-            })
+    /// The platform's last inventory of a cluster in this generation.
+    pub(crate) fn observed(&self, cluster: Uuid, generation: u32) -> Option<Arc<Observation>> {
+        self.read(cluster, generation, |runtime| runtime.observed.clone())
+            .flatten()
     }
 
     /// Reads a part of the last observed state of a cluster in this generation; `None`: nothing is known.
@@ -51,7 +45,7 @@ impl RuntimeCache {
         let runtime = clusters.get(&cluster);
         runtime
             .filter(|runtime| runtime.generation == generation)
-            .map(part)
+            .map(|runtime| part(runtime))
     }
 
     /// Updates the state of a cluster in this generation.
@@ -64,7 +58,7 @@ impl RuntimeCache {
         let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
         let runtime = clusters.entry(cluster).or_default();
         if runtime.generation != generation {
-            *runtime = ClusterRuntime {
+            **runtime = ClusterRuntime {
                 generation,
                 ..ClusterRuntime::default()
             };
@@ -121,11 +115,11 @@ impl RuntimeCache {
         };
         self.update(cluster, generation, |runtime| {
             self.step(runtime, input);
-            runtime.evidence = Some(Evidence {
+            let evidence = Evidence {
                 progress,
                 ..evidence.clone()
-            });
-            runtime.checked_at = Some(now);
+            };
+            runtime.note_evidence(evidence, now);
             let overdue = runtime.health.overdue_nodes(&self.policy, now);
             if !overdue.is_empty() {
                 runtime.health.nodes_restarted(now);

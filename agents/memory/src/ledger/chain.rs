@@ -11,7 +11,7 @@ use crate::{
 };
 use chainpool_agent::{ClusterKey, NodeName, NodeState, ObjectKind, network_name, volume_name};
 use sha2::{Digest, Sha256};
-use std::{collections::BTreeMap, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// Returns true if this part of all members can commit.
@@ -26,11 +26,19 @@ fn block_hash(chain_id: &str, height: u64, fork: Option<&NodeName>) -> String {
 }
 
 /// A node as its ledger sees it.
-#[derive(Clone)]
 struct Peer {
     name: NodeName,
-    genesis: Genesis,
+    genesis: Arc<Genesis>,
     volume: String,
+}
+
+/// The number of these nodes that vote, and of all members.
+fn votes(peers: &[Peer], copy: &Copy, genesis: &Genesis) -> (usize, usize) {
+    let voting = peers
+        .iter()
+        .filter(|peer| copy.is_member(genesis, &peer.name))
+        .count();
+    (voting, copy.members(genesis))
 }
 
 impl State {
@@ -46,7 +54,7 @@ impl State {
             Program::Ledger(genesis) if process.key == key && process.runs() && !process.behavior.stalled => {
                 Some(Peer {
                     name: process.spec.name.clone(),
-                    genesis: genesis.clone(),
+                    genesis: Arc::clone(genesis),
                     volume: volume_name(&key, &process.spec.name, &process.spec.volumes.first()?.name),
                 })
             }
@@ -72,26 +80,25 @@ impl State {
     /// Adds the blocks since the last call, and gives every participant the longest copy. Call it before and
     /// after each change of a node.
     pub(crate) fn catch_up(&mut self, key: ClusterKey) {
+        drop(self.caught_up(key));
+    }
+
+    /// Brings a ledger up to date, and returns the nodes that take part.
+    fn caught_up(&mut self, key: ClusterKey) -> Vec<Peer> {
         let now = Instant::now() + self.ahead;
         let since = self.chains.insert(key, now).unwrap_or(now);
         let peers = self.participants(key);
-        let Some(first) = peers.first() else { return };
-        let fresh = || Copy {
-            height: 0,
-            members: first.genesis.members.clone(),
-            entries: BTreeMap::new(),
+        let Some(first) = peers.first() else {
+            return peers;
         };
         let mut longest = peers
             .iter()
             .filter_map(|peer| self.copy(&peer.volume))
             .max_by_key(|copy| copy.height)
             .cloned()
-            .unwrap_or_else(fresh);
-        let voting = peers
-            .iter()
-            .filter(|peer| longest.members.contains(&peer.name))
-            .count();
-        if is_quorum(voting, longest.members.len()) {
+            .unwrap_or_default();
+        let (voting, all) = votes(&peers, &longest, &first.genesis);
+        if is_quorum(voting, all) {
             let interval = u128::from(first.genesis.interval_ms.max(1));
             let blocks = u64::try_from((now - since).as_millis() / interval).unwrap_or(u64::MAX);
             longest.height = longest.height.saturating_add(blocks);
@@ -99,6 +106,7 @@ impl State {
             self.chains.insert(key, since + counted);
         }
         self.spread(&peers, &longest);
+        peers
     }
 
     /// Brings all ledgers up to date.
@@ -120,29 +128,22 @@ impl State {
         let process = self
             .process(name)
             .filter(|process| process.state == NodeState::Running)?;
-        let Program::Ledger(genesis) = process.program.clone() else {
+        let Program::Ledger(genesis) = &process.program else {
             return None;
         };
-        let (key, node, behavior) = (process.key, process.spec.name.clone(), process.behavior.clone());
+        let (key, genesis, node) = (process.key, Arc::clone(genesis), process.spec.name.clone());
+        let behavior = process.behavior.clone();
         let volume = volume_name(&key, &node, &process.spec.volumes.first()?.name);
-        self.catch_up(key);
-        let peers = self.participants(key);
-        let own = self.copy(&volume).cloned().unwrap_or(Copy {
-            height: 0,
-            members: genesis.members.clone(),
-            entries: BTreeMap::new(),
-        });
-        let voting = peers
-            .iter()
-            .filter(|peer| own.members.contains(&peer.name))
-            .count();
+        let peers = self.caught_up(key);
+        let own = self.copy(&volume).cloned().unwrap_or_default();
+        let (voting, all) = votes(&peers, &own, &genesis);
         let part = peers.iter().any(|peer| peer.name == node);
         Some(match request {
             Request::Status => Answer::Status {
-                chain_id: genesis.chain_id,
+                chain_id: genesis.chain_id.clone(),
                 height: own.height,
                 peers: if part { peers.len() - 1 } else { 0 },
-                power: (voting, own.members.len()),
+                power: (voting, all),
             },
             Request::Block { height } if *height <= own.height => Answer::Block {
                 hash: block_hash(&genesis.chain_id, *height, behavior.forked.then_some(&node)),
@@ -160,7 +161,7 @@ impl State {
                 },
             },
             Request::Put { .. } | Request::Admit { .. }
-                if !part || behavior.refuses_writes || !is_quorum(voting, own.members.len()) =>
+                if !part || behavior.refuses_writes || !is_quorum(voting, all) =>
             {
                 Answer::Refused {
                     why: "it cannot commit now".to_owned(),
@@ -179,7 +180,8 @@ impl State {
             }
             Request::Admit { node } => {
                 let mut longer = own;
-                if longer.members.insert(node.clone()) {
+                if !longer.is_member(&genesis, node) {
+                    longer.admitted.insert(node.clone());
                     longer.height += 1;
                     self.spread(&peers, &longer);
                 }

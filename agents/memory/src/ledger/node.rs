@@ -26,12 +26,24 @@ impl Genesis {
 }
 
 /// A node's copy of its ledger.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Copy {
     pub(super) height: u64,
-    pub(super) members: BTreeSet<NodeName>,
+    /// The members that the genesis does not contain.
+    pub(super) admitted: BTreeSet<NodeName>,
     /// Each key's value and the block that holds it.
     pub(super) entries: BTreeMap<String, (String, u64)>,
+}
+
+impl Copy {
+    pub(super) fn is_member(&self, genesis: &Genesis, node: &NodeName) -> bool {
+        genesis.members.contains(node) || self.admitted.contains(node)
+    }
+
+    /// The number of members.
+    pub(super) fn members(&self, genesis: &Genesis) -> usize {
+        genesis.members.len() + self.admitted.len()
+    }
 }
 
 /// Faulty behavior of a ledger node, until its next start.

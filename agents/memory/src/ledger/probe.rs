@@ -105,8 +105,11 @@ async fn compare(
     evidence: &mut BTreeMap<String, NodeEvidence>,
     heights: &BTreeMap<NodeName, u64>,
 ) -> Option<bool> {
-    let height = heights.values().copied().filter(|height| *height > 0).min()?;
     let with_blocks = heights.iter().filter(|(_, own)| **own > 0);
+    if with_blocks.clone().count() < 2 {
+        return None;
+    }
+    let height = with_blocks.clone().map(|(_, own)| *own).min()?;
     let found = join_all(
         with_blocks.map(async |(name, _)| (name, ask(nodes, name, &Request::Block { height }).await)),
     )

@@ -79,7 +79,8 @@ impl Responded {
 /// Health of all nodes of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeTracker {
-    nodes: BTreeMap<String, NodeHealth>,
+    /// By name. A map would reserve room for eleven nodes in each of thousands of clusters.
+    nodes: Box<[(String, NodeHealth)]>,
     responded: Responded,
     /// Restarts since the cluster was last healthy, each of one or more nodes.
     restarts: u32,
@@ -88,7 +89,7 @@ pub struct NodeTracker {
 impl Default for NodeTracker {
     fn default() -> Self {
         Self {
-            nodes: BTreeMap::new(),
+            nodes: Box::default(),
             responded: Responded::All,
             restarts: 0,
         }
@@ -112,15 +113,30 @@ impl NodeTracker {
     }
 
     /// Health of each node, by name.
-    pub fn nodes(&self) -> &BTreeMap<String, NodeHealth> {
+    pub fn nodes(&self) -> &[(String, NodeHealth)] {
         &self.nodes
+    }
+
+    /// Health of a node; `None` if nothing is known of it.
+    pub fn node(&self, name: &str) -> Option<&NodeHealth> {
+        self.place(name).map(|place| &self.nodes[place].1)
+    }
+
+    fn place(&self, name: &str) -> Option<usize> {
+        self.nodes
+            .binary_search_by(|(known, _)| known.as_str().cmp(name))
+            .ok()
+    }
+
+    fn each(&self) -> impl Iterator<Item = &NodeHealth> + Clone {
+        self.nodes.iter().map(|(_, node)| node)
     }
 
     /// Which nodes would become responsive or unresponsive with these reports.
     pub(super) fn transitions(&self, reports: &BTreeMap<String, NodeReport>) -> Transitions {
         let changed = |answers: bool| {
             reports.iter().any(|(name, report)| {
-                let before = self.nodes.get(name).map(|node| *node == NodeHealth::Up);
+                let before = self.node(name).map(|node| *node == NodeHealth::Up);
                 report.is_up() == answers && before.is_some_and(|before| before != answers)
             })
         };
@@ -139,9 +155,9 @@ impl NodeTracker {
         final_word: bool,
         now: Timestamp,
     ) {
-        let mut nodes = BTreeMap::new();
+        let mut nodes = Vec::with_capacity(reports.len());
         for (name, report) in reports {
-            let before = self.nodes.get(name);
+            let before = self.node(name);
             let health = if stopped.contains(name) {
                 NodeHealth::StoppedOnPurpose
             } else {
@@ -152,17 +168,17 @@ impl NodeTracker {
             {
                 responded.insert(name.clone());
             }
-            nodes.insert(name.clone(), health);
+            nodes.push((name.clone(), health));
         }
-        self.nodes = nodes;
+        self.nodes = nodes.into();
     }
 
     /// Records the exit of a node's process.
     pub(super) fn exited(&mut self, node: &str, code: i64, now: Timestamp) {
-        if let Some(health) = self.nodes.get_mut(node)
-            && *health != NodeHealth::StoppedOnPurpose
+        if let Some(place) = self.place(node)
+            && self.nodes[place].1 != NodeHealth::StoppedOnPurpose
         {
-            *health = NodeHealth::Down {
+            self.nodes[place].1 = NodeHealth::Down {
                 code: Some(code),
                 since: now,
             };
@@ -171,25 +187,19 @@ impl NodeTracker {
 
     /// `true` if a node is late.
     pub(super) fn any_late(&self) -> bool {
-        self.nodes
-            .values()
-            .any(|node| matches!(node, NodeHealth::Late { .. }))
+        self.each().any(|node| matches!(node, NodeHealth::Late { .. }))
     }
 
     /// `true` if every node that should run responds.
     pub(super) fn all_up(&self) -> bool {
-        self.nodes
-            .values()
+        self.each()
             .all(|node| matches!(node, NodeHealth::Up | NodeHealth::StoppedOnPurpose))
     }
 
     /// `true` if all nodes that should run do, and some of them only respond late: the host may be busy, and a
     /// new ledger would be no faster.
     pub(super) fn only_slow(&self) -> bool {
-        let mut wanted = self
-            .nodes
-            .values()
-            .filter(|node| **node != NodeHealth::StoppedOnPurpose);
+        let mut wanted = self.each().filter(|node| **node != NodeHealth::StoppedOnPurpose);
         wanted.clone().all(NodeHealth::runs)
             && wanted.any(|node| {
                 matches!(
@@ -248,7 +258,7 @@ impl NodeTracker {
     }
 
     fn count_from(&mut self, now: Timestamp) {
-        for node in self.nodes.values_mut() {
+        for (_, node) in &mut self.nodes {
             match node {
                 NodeHealth::Unresponsive { since }
                 | NodeHealth::Stalled { since }
@@ -266,7 +276,7 @@ impl NodeTracker {
 
     /// `true` if a node is known not to take part.
     pub(super) fn any_missing(&self) -> bool {
-        self.nodes.values().any(|node| {
+        self.each().any(|node| {
             !matches!(
                 node,
                 NodeHealth::Up | NodeHealth::Late { .. } | NodeHealth::StoppedOnPurpose

@@ -83,13 +83,12 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// Lists the hosts that an epoch leads.
     pub(crate) async fn hosts_led(&self, epoch: i64) -> Result<HashSet<Uuid>> {
-        let rows = host_leader::Entity::find().filter(host_leader::Column::Epoch.eq(epoch));
-        Ok(rows
-            .all(&self.0)
-            .await?
-            .into_iter()
-            .map(|row| row.host_id)
-            .collect())
+        let hosts = host_leader::Entity::find()
+            .select_only()
+            .column(host_leader::Column::HostId)
+            .filter(host_leader::Column::Epoch.eq(epoch))
+            .into_tuple::<Uuid>();
+        Ok(hosts.all(&self.0).await?.into_iter().collect())
     }
 
     /// Returns `true` if an epoch leads the host.
