@@ -224,9 +224,14 @@ impl Engine {
 
     /// Returns the content of a file in a container's ledger data.
     pub async fn ledger_file(&self, name: &str, file: &str) -> Result<Vec<u8>> {
+        self.file(name, &format!("/cometbft/home/data/{file}")).await
+    }
+
+    /// Returns the content of a container's file.
+    pub async fn file(&self, name: &str, path: &str) -> Result<Vec<u8>> {
         use futures::TryStreamExt;
         let options = bollard::query_parameters::DownloadFromContainerOptionsBuilder::new()
-            .path(&format!("/cometbft/home/data/{file}"))
+            .path(path)
             .build();
         let archive: Vec<u8> = self
             .docker

@@ -8,6 +8,7 @@ mod fabric;
 mod fabric_bft;
 mod fabric_ca;
 mod fabric_couchdb;
+mod fabric_definition;
 mod foreign;
 mod health;
 mod jobs;

@@ -24,8 +24,143 @@ pub(crate) struct Definition {
     /// Number of this definition, from 1.
     pub(crate) sequence: i64,
     pub(crate) version: String,
+    pub(crate) settings: DefinitionSettings,
     /// Approvals by MSP id. Peers of organisations without approval do not endorse.
     pub(crate) approvals: BTreeMap<String, bool>,
+}
+
+/// The part of a definition that Chainpool takes over from the committed one: only users change it, by
+/// definitions of their own. Empty fields are Fabric's defaults.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct DefinitionSettings {
+    pub(crate) endorsement_plugin: String,
+    pub(crate) validation_plugin: String,
+    /// The endorsement policy, an encoded `protos.ApplicationPolicy`.
+    pub(crate) validation_parameter: Vec<u8>,
+    /// An encoded `protos.CollectionConfigPackage`.
+    pub(crate) collections: Option<Vec<u8>>,
+    /// The chaincode must be initialized before other calls.
+    pub(crate) init_required: bool,
+}
+
+/// A definition to approve or commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RequestedDefinition<'a> {
+    pub(crate) chaincode: &'a Chaincode,
+    pub(crate) sequence: i64,
+    pub(crate) settings: DefinitionSettings,
+}
+
+impl From<QueryChaincodeDefinitionResult> for Definition {
+    fn from(answer: QueryChaincodeDefinitionResult) -> Self {
+        let QueryChaincodeDefinitionResult {
+            sequence,
+            version,
+            endorsement_plugin,
+            validation_plugin,
+            validation_parameter,
+            collections,
+            init_required,
+            approvals,
+        } = answer;
+        let settings = DefinitionSettings {
+            endorsement_plugin,
+            validation_plugin,
+            validation_parameter,
+            collections,
+            init_required,
+        };
+        Self {
+            sequence,
+            version,
+            settings,
+            approvals,
+        }
+    }
+}
+
+impl<'a> RequestedDefinition<'a> {
+    /// The definition of a chaincode that a channel should have: the committed one, or the next one in another
+    /// version with the same settings. `None`: the users manage the committed one, and its approvals, also for
+    /// organisations that join later.
+    pub(crate) fn after(chaincode: &'a Chaincode, committed: Option<&Definition>) -> Option<Self> {
+        let Some(committed) = committed else {
+            return Some(Self {
+                chaincode,
+                sequence: 1,
+                settings: DefinitionSettings::default(),
+            });
+        };
+        if chaincode.is_user_defined(&committed.version) && !chaincode.overrides {
+            return None;
+        }
+        let is_other = committed.version != chaincode.version;
+        Some(Self {
+            chaincode,
+            sequence: committed.sequence + i64::from(is_other),
+            settings: committed.settings.clone(),
+        })
+    }
+
+    /// Arguments of an approval with our package.
+    fn approval(&self) -> Vec<u8> {
+        let Self {
+            chaincode,
+            sequence,
+            settings,
+        } = self;
+        let DefinitionSettings {
+            endorsement_plugin,
+            validation_plugin,
+            validation_parameter,
+            collections,
+            init_required,
+        } = settings.clone();
+        let package = LocalPackage {
+            package_id: chaincode.package_id.clone(),
+        };
+        ApproveChaincodeDefinitionForMyOrgArgs {
+            sequence: *sequence,
+            name: chaincode.name.clone(),
+            version: chaincode.version.clone(),
+            endorsement_plugin,
+            validation_plugin,
+            validation_parameter,
+            collections,
+            init_required,
+            source: Some(ChaincodeSource {
+                r#type: Some(Source::LocalPackage(package)),
+            }),
+        }
+        .encode_to_vec()
+    }
+
+    /// Arguments of readiness checks and commits.
+    fn definition(&self) -> Vec<u8> {
+        let Self {
+            chaincode,
+            sequence,
+            settings,
+        } = self;
+        let DefinitionSettings {
+            endorsement_plugin,
+            validation_plugin,
+            validation_parameter,
+            collections,
+            init_required,
+        } = settings.clone();
+        CommitChaincodeDefinitionArgs {
+            sequence: *sequence,
+            name: chaincode.name.clone(),
+            version: chaincode.version.clone(),
+            endorsement_plugin,
+            validation_plugin,
+            validation_parameter,
+            collections,
+            init_required,
+        }
+        .encode_to_vec()
+    }
 }
 
 impl Peer {
@@ -66,10 +201,9 @@ impl Peer {
     pub(crate) async fn approvals(
         &self,
         channel: &str,
-        chaincode: &Chaincode,
-        sequence: i64,
+        next: &RequestedDefinition<'_>,
     ) -> Result<BTreeMap<String, bool>, CallError> {
-        let question = definition(chaincode, sequence);
+        let question = next.definition();
         let answer: CheckCommitReadinessResult = self
             .query((channel, LIFECYCLE), "CheckCommitReadiness", &[&question], ANSWER)
             .await?;
@@ -95,61 +229,35 @@ impl Peer {
             )
             .await;
         match answer {
-            Ok(QueryChaincodeDefinitionResult {
-                sequence,
-                version,
-                approvals,
-            }) => Ok(Some(Definition {
-                sequence,
-                version,
-                approvals,
-            })),
+            Ok(found) => Ok(Some(found.into())),
             Err(CallError::Refused(why)) if why.contains("is not defined") => Ok(None),
             Err(e) => Err(e),
         }
     }
 
     /// Proposal to approve a definition for this peer's organisation.
-    pub(crate) fn approval(&self, channel: &str, chaincode: &Chaincode, sequence: i64) -> Proposal {
-        let package = LocalPackage {
-            package_id: chaincode.package_id.clone(),
-        };
-        let arguments = ApproveChaincodeDefinitionForMyOrgArgs {
-            sequence,
-            name: chaincode.name.clone(),
-            version: chaincode.version.clone(),
-            source: Some(ChaincodeSource {
-                r#type: Some(Source::LocalPackage(package)),
-            }),
-        };
+    pub(crate) fn approval(&self, channel: &str, definition: &RequestedDefinition<'_>) -> Proposal {
         Proposal::new(
             &self.identity,
             channel,
             LIFECYCLE,
             "ApproveChaincodeDefinitionForMyOrg",
-            &[&arguments.encode_to_vec()],
+            &[&definition.approval()],
         )
     }
 
     /// Proposal to commit a definition; needs endorsements of a majority of the organisations.
-    pub(crate) fn commit(&self, channel: &str, chaincode: &Chaincode, sequence: i64) -> Proposal {
+    pub(crate) fn commit(&self, channel: &str, definition: &RequestedDefinition<'_>) -> Proposal {
         Proposal::new(
             &self.identity,
             channel,
             LIFECYCLE,
             "CommitChaincodeDefinition",
-            &[&definition(chaincode, sequence)],
+            &[&definition.definition()],
         )
     }
 }
 
-/// A definition as argument of readiness checks and commits.
-fn definition(chaincode: &Chaincode, sequence: i64) -> Vec<u8> {
-    let Chaincode { name, version, .. } = chaincode;
-    CommitChaincodeDefinitionArgs {
-        sequence,
-        name: name.clone(),
-        version: version.clone(),
-    }
-    .encode_to_vec()
-}
+#[cfg(test)]
+#[path = "definitions_tests.rs"]
+mod tests;

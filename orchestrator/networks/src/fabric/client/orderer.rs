@@ -29,9 +29,12 @@ pub(crate) struct Orderer {
     grpc: Grpc,
 }
 
-/// A channel's configuration and the number of its newest block.
+/// A channel's configuration as of a block.
 pub(crate) struct ChannelConfig {
     pub(crate) config: Config,
+    /// Number of the block that holds it.
+    pub(crate) number: u64,
+    /// Number of the newest block at that time.
     pub(crate) newest: u64,
 }
 
@@ -82,7 +85,17 @@ impl Orderer {
         identity: &Identity,
         channel: &str,
     ) -> Result<ChannelConfig, CallError> {
-        let newest = self.block(identity, channel, Seek::Newest).await?;
+        self.config_as_of(identity, channel, Seek::Newest).await
+    }
+
+    /// A channel's configuration as of a block.
+    async fn config_as_of(
+        &self,
+        identity: &Identity,
+        channel: &str,
+        block: Seek,
+    ) -> Result<ChannelConfig, CallError> {
+        let newest = self.block(identity, channel, block).await?;
         let number = newest.header.as_ref().map_or(0, |header| header.number);
         let last = last_config(&newest)?;
         let block = if last == number {
@@ -95,6 +108,7 @@ impl Orderer {
             config.ok_or_else(|| CallError::Refused(format!("block {last} holds no configuration")))?;
         Ok(ChannelConfig {
             config,
+            number: last,
             newest: number,
         })
     }
@@ -180,6 +194,29 @@ pub(crate) async fn newest_config(access: &Access, channel: &str) -> Result<Chan
         };
     }
     best
+}
+
+/// A channel's configuration as of a block, from the first orderer that has the block.
+pub(crate) async fn config_at(
+    access: &Access,
+    channel: &str,
+    block: u64,
+) -> Result<ChannelConfig, CallError> {
+    let admin = &access.admin(&access.model.ordering)?;
+    let mut last = CallError::Unavailable("the network has no orderer".to_owned());
+    for node in access.orderers() {
+        let found = async {
+            Orderer::connect(access, node)
+                .await?
+                .config_as_of(admin, channel, Seek::Number(block))
+                .await
+        };
+        match found.await {
+            Ok(found) => return Ok(found),
+            Err(e) => last = last.or(e.of(node)),
+        }
+    }
+    Err(last)
 }
 
 #[cfg(test)]

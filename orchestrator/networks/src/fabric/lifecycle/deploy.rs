@@ -5,7 +5,10 @@ use crate::{
     InitError,
     client::call::CallError,
     fabric::{
-        client::{access::Access, endorser::Peer, orderer::newest_config, transaction::submit},
+        client::{
+            access::Access, definitions::RequestedDefinition, endorser::Peer, orderer::newest_config,
+            transaction::submit,
+        },
         lifecycle::failures::all,
         model::{Chaincode, Organisation},
     },
@@ -17,6 +20,7 @@ use futures::{
     FutureExt,
     future::{BoxFuture, join_all, try_join_all},
 };
+use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 /// Deploys every chaincode on every channel. Idempotent.
@@ -69,7 +73,8 @@ fn install_all<'a>(access: &'a Access, node: &'a NodeName) -> BoxFuture<'a, Resu
 
 /// Has each organisation approve a chaincode, and commits it. A version other than the current one is the
 /// next definition. Organisations that joined later approve the committed definition, or their peers do not
-/// endorse. A definition by the network's users stays unless another version was requested.
+/// endorse. A definition by the network's users stays unless another version was requested, and its settings
+/// stay in any case.
 async fn define(access: &Access, channel: &str, chaincode: &Chaincode) -> Result<(), CallError> {
     let endorsers = try_join_all(
         access
@@ -94,47 +99,22 @@ async fn define(access: &Access, channel: &str, chaincode: &Chaincode) -> Result
         }
     };
     try_join_all(endorsers.iter().map(caught_up)).await?;
-    let present = first
+    let committed = first
         .definition(channel, chaincode)
         .await
         .map_err(|e| e.of(&first.node))?;
-    let sequence = match present {
-        // The users manage approvals of their own definitions, also for organisations that join later.
-        Some(present) if chaincode.is_user_defined(&present.version) && !chaincode.overrides => return Ok(()),
-        Some(present) if present.version == chaincode.version => present.sequence,
-        present => {
-            let next = present.map_or(1, |present| present.sequence + 1);
-            let pending = PendingDefinition {
-                access,
-                channel,
-                chaincode,
-                sequence: next,
-            };
-            try_join_all(endorsers.iter().map(|peer| pending.approve(peer))).await?;
-            let deadline = Instant::now() + access.policy().propagation;
-            try_join_all(
-                endorsers
-                    .iter()
-                    .map(|peer| until(deadline, move || pending.approved_by_all(peer))),
-            )
-            .await?;
-            submit(
-                access,
-                channel,
-                &first.commit(channel, chaincode, next),
-                &endorsers.iter().collect::<Vec<_>>(),
-            )
-            .await?;
-            next
-        }
+    let Some(requested) = RequestedDefinition::after(chaincode, committed.as_ref()) else {
+        return Ok(());
     };
-    let pending = PendingDefinition {
+    let deployment = Deployment {
         access,
         channel,
-        chaincode,
-        sequence,
+        requested: &requested,
     };
-    try_join_all(endorsers.iter().map(|peer| pending.approve_committed(peer)))
+    if committed.is_none_or(|committed| committed.sequence < requested.sequence) {
+        deployment.commit(first, &endorsers).await?;
+    }
+    try_join_all(endorsers.iter().map(|peer| deployment.approve_committed(peer)))
         .await
         .map(drop)
 }
@@ -151,43 +131,54 @@ async fn endorser(access: &Access, organisation: &Organisation) -> Result<Peer, 
     Err(last)
 }
 
-/// A definition that is not committed yet.
+/// A definition on its way to a channel.
 #[derive(Clone, Copy)]
-struct PendingDefinition<'a> {
+struct Deployment<'a> {
     access: &'a Access,
     channel: &'a str,
-    chaincode: &'a Chaincode,
-    sequence: i64,
+    requested: &'a RequestedDefinition<'a>,
 }
 
-impl PendingDefinition<'_> {
-    /// Has an organisation approve the definition if it has not.
-    async fn approve(self, peer: &Peer) -> Result<(), CallError> {
-        let approvals = peer
-            .approvals(self.channel, self.chaincode, self.sequence)
-            .await
-            .map_err(|e| e.of(&peer.node))?;
-        if approvals.get(&peer.identity.msp).copied().unwrap_or_default() {
-            return Ok(());
-        }
+impl Deployment<'_> {
+    /// Has each organisation approve the next definition, and commits it.
+    async fn commit(self, first: &Peer, endorsers: &[Peer]) -> Result<(), CallError> {
+        try_join_all(endorsers.iter().map(|peer| self.approve(peer))).await?;
+        let deadline = Instant::now() + self.access.policy().propagation;
+        try_join_all(
+            endorsers
+                .iter()
+                .map(|peer| until(deadline, move || self.approved_by_all(peer))),
+        )
+        .await?;
         submit(
             self.access,
             self.channel,
-            &peer.approval(self.channel, self.chaincode, self.sequence),
-            &[peer],
+            &first.commit(self.channel, self.requested),
+            &endorsers.iter().collect::<Vec<_>>(),
         )
         .await
+    }
+
+    /// Has an organisation approve the definition if it has not.
+    async fn approve(self, peer: &Peer) -> Result<(), CallError> {
+        let approvals = peer
+            .approvals(self.channel, self.requested)
+            .await
+            .map_err(|e| e.of(&peer.node))?;
+        if is_approved(&approvals, &peer.identity.msp) {
+            return Ok(());
+        }
+        self.submit_approval(peer, self.requested).await
     }
 
     /// Checks that a peer knows all approvals. Otherwise its endorsement of the commit differs from the
     /// others.
     async fn approved_by_all(self, peer: &Peer) -> Result<(), CallError> {
         let approvals = peer
-            .approvals(self.channel, self.chaincode, self.sequence)
+            .approvals(self.channel, self.requested)
             .await
             .map_err(|e| e.of(&peer.node))?;
-        let has_not =
-            |organisation: &&Organisation| !approvals.get(&organisation.msp).copied().unwrap_or_default();
+        let has_not = |organisation: &&Organisation| !is_approved(&approvals, &organisation.msp);
         match self.access.model.organisations.iter().find(has_not) {
             None => Ok(()),
             Some(organisation) => Err(CallError::Refused(format!(
@@ -199,32 +190,40 @@ impl PendingDefinition<'_> {
 
     /// Waits until a peer has the committed definition, and has its organisation approve it if it has not.
     async fn approve_committed(self, peer: &Peer) -> Result<(), CallError> {
+        let chaincode = self.requested.chaincode;
         let known = until(Instant::now() + self.access.policy().propagation, || async {
             let known = peer
-                .definition(self.channel, self.chaincode)
+                .definition(self.channel, chaincode)
                 .await
                 .map_err(|e| e.of(&peer.node))?;
             let late =
                 || CallError::Unavailable(format!("{} has not received the definition yet", peer.node));
             known
-                .filter(|known| known.sequence >= self.sequence)
+                .filter(|known| known.sequence >= self.requested.sequence)
                 .ok_or_else(late)
         });
-        if known
-            .await?
-            .approvals
-            .get(&peer.identity.msp)
-            .copied()
-            .unwrap_or_default()
-        {
+        let known = known.await?;
+        // Users may have committed a definition in another version meanwhile; they manage its approvals.
+        if known.version != chaincode.version || is_approved(&known.approvals, &peer.identity.msp) {
             return Ok(());
         }
-        submit(
-            self.access,
-            self.channel,
-            &peer.approval(self.channel, self.chaincode, self.sequence),
-            &[peer],
-        )
-        .await
+        match RequestedDefinition::after(chaincode, Some(&known)) {
+            Some(committed) => self.submit_approval(peer, &committed).await,
+            None => Ok(()),
+        }
     }
+
+    async fn submit_approval(
+        self,
+        peer: &Peer,
+        definition: &RequestedDefinition<'_>,
+    ) -> Result<(), CallError> {
+        let approval = peer.approval(self.channel, definition);
+        submit(self.access, self.channel, &approval, &[peer]).await
+    }
+}
+
+/// Returns true if the organisation with this MSP id has approved.
+fn is_approved(approvals: &BTreeMap<String, bool>, msp: &str) -> bool {
+    approvals.get(msp).copied().unwrap_or_default()
 }

@@ -1,7 +1,7 @@
 //! `peer/lifecycle/lifecycle.proto`: chaincode packages and definitions.
 //!
-//! Definitions use the defaults: plugins `escc` and `vscc`, and the channel's endorsement policy. So those
-//! fields are omitted.
+//! Empty fields of a definition mean Fabric's defaults: plugins `escc` and `vscc`, and the channel's endorsement
+//! policy. Collections stay encoded (`protos.CollectionConfigPackage`), so that they keep all their fields.
 
 use prost::{Message, Oneof};
 use std::collections::BTreeMap;
@@ -43,6 +43,16 @@ pub(crate) struct ApproveChaincodeDefinitionForMyOrgArgs {
     pub(crate) name: String,
     #[prost(string, tag = "3")]
     pub(crate) version: String,
+    #[prost(string, tag = "4")]
+    pub(crate) endorsement_plugin: String,
+    #[prost(string, tag = "5")]
+    pub(crate) validation_plugin: String,
+    #[prost(bytes = "vec", tag = "6")]
+    pub(crate) validation_parameter: Vec<u8>,
+    #[prost(bytes = "vec", optional, tag = "7")]
+    pub(crate) collections: Option<Vec<u8>>,
+    #[prost(bool, tag = "8")]
+    pub(crate) init_required: bool,
     #[prost(message, optional, tag = "9")]
     pub(crate) source: Option<ChaincodeSource>,
 }
@@ -74,6 +84,16 @@ pub(crate) struct CommitChaincodeDefinitionArgs {
     pub(crate) name: String,
     #[prost(string, tag = "3")]
     pub(crate) version: String,
+    #[prost(string, tag = "4")]
+    pub(crate) endorsement_plugin: String,
+    #[prost(string, tag = "5")]
+    pub(crate) validation_plugin: String,
+    #[prost(bytes = "vec", tag = "6")]
+    pub(crate) validation_parameter: Vec<u8>,
+    #[prost(bytes = "vec", optional, tag = "7")]
+    pub(crate) collections: Option<Vec<u8>>,
+    #[prost(bool, tag = "8")]
+    pub(crate) init_required: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -95,6 +115,16 @@ pub(crate) struct QueryChaincodeDefinitionResult {
     pub(crate) sequence: i64,
     #[prost(string, tag = "2")]
     pub(crate) version: String,
+    #[prost(string, tag = "3")]
+    pub(crate) endorsement_plugin: String,
+    #[prost(string, tag = "4")]
+    pub(crate) validation_plugin: String,
+    #[prost(bytes = "vec", tag = "5")]
+    pub(crate) validation_parameter: Vec<u8>,
+    #[prost(bytes = "vec", optional, tag = "6")]
+    pub(crate) collections: Option<Vec<u8>>,
+    #[prost(bool, tag = "7")]
+    pub(crate) init_required: bool,
     /// Approvals of the committed definition by MSP id.
     #[prost(btree_map = "string, bool", tag = "8")]
     pub(crate) approvals: BTreeMap<String, bool>,

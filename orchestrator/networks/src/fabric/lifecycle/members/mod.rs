@@ -7,12 +7,13 @@
 //!
 //! An orderer of 2.5.0 that joins Raft stalls permanently if a block is committed while it applies its own
 //! addition: `apply` waits for `WALSyncC`, which `node.run` serves, and that waits for `applyC`
-//! (`etcdraft/chain.go`, `node.go`). So block cutting is suspended until all orderers participate. An orderer
-//! that stalls anyway is restarted.
+//! (`etcdraft/chain.go`, `node.go`). So block cutting is suspended until all orderers participate, and then
+//! resumes with the previous settings, which are in an older block. An orderer that stalls anyway is restarted.
 //!
 //! All this is about Raft. With BFT nothing is suspended: the others continue and the new orderer
 //! participates from the next block on.
 
+mod batching;
 mod halt;
 mod progress;
 mod step;
@@ -23,19 +24,20 @@ use crate::{
     fabric::{
         client::{
             access::Access,
-            orderer::{broadcast_to, newest_config},
+            orderer::{ChannelConfig, broadcast_to, config_at, newest_config},
         },
         config::{
             consenters::{Consenters, unreadable},
-            names::APPLICATION,
+            names::{APPLICATION, BATCH_SIZE},
             update,
         },
         lifecycle::{
             failures::all,
             members::{
+                batching::{Batching, SUSPENDED_TIMEOUT_MS, is_batching_suspended},
                 halt::Halt,
                 progress::{first_stalled, wait_for_participation, wait_until_caught_up},
-                step::{Known, SUSPENDED_TIMEOUT_MS, Step, is_applied, is_batching_suspended, next_step},
+                step::{Known, Step, is_applied, next_step},
             },
         },
         model::files,
@@ -100,12 +102,14 @@ async fn update_channel(access: &Access, channel: &str, known: &Known) -> Result
 
 /// Performs the next step once all existing members participate. `None`: there is no step left.
 async fn advance(access: &Access, channel: &str, known: &Known) -> Result<Option<Step>, Halt> {
-    let present = until(Instant::now() + access.policy().update, || {
-        newest_config(access, channel)
+    let (present, batching) = until(Instant::now() + access.policy().update, || async {
+        let present = newest_config(access, channel).await?;
+        let batching = batching(access, channel, &present).await?;
+        Ok((present, batching))
     })
     .await?;
     let before = present.config.channel_group.clone().unwrap_or_default();
-    let step = next_step(&access.model, known, &before)?;
+    let step = next_step(&access.model, known, &before, &batching)?;
     let work = async {
         // Another orderer raises the quorum.
         if !matches!(step, Some(Step::Organisations(_))) {
@@ -149,11 +153,13 @@ async fn submit_step(access: &Access, channel: &str, known: &Known, step: &Step)
     until(
         Instant::now() + access.policy().update + access.config_update_delay(),
         || async {
-            let before = config_root(access, channel).await?;
+            let present = newest_config(access, channel).await?;
+            let batching = batching(access, channel, &present).await?;
+            let before = present.config.channel_group.unwrap_or_default();
             if is_applied(&before, step)? {
                 return Ok(());
             }
-            let Some(step) = next_step(&access.model, known, &before)? else {
+            let Some(step) = next_step(&access.model, known, &before, &batching)? else {
                 return Ok(());
             };
             let envelope = update(access, channel, &before, &step)?;
@@ -174,6 +180,19 @@ async fn submit_step(access: &Access, channel: &str, known: &Known, step: &Step)
         },
     )
     .await
+}
+
+/// The batch settings of the newest configuration in which block cutting is not suspended.
+async fn batching(access: &Access, channel: &str, newest: &ChannelConfig) -> Result<Batching, CallError> {
+    let (mut root, mut number) = (newest.config.channel_group.clone(), newest.number);
+    loop {
+        if let Some(batching) = Batching::read(&root.unwrap_or_default())? {
+            return Ok(batching);
+        }
+        let before = number.checked_sub(1).ok_or_else(|| unreadable(BATCH_SIZE))?;
+        let previous = config_at(access, channel, before).await?;
+        (root, number) = (previous.config.channel_group, previous.number);
+    }
 }
 
 async fn config_root(access: &Access, channel: &str) -> Result<Lossless<ConfigGroup>, CallError> {

@@ -4,25 +4,20 @@ use crate::{
     client::call::CallError,
     fabric::{
         config::{
-            consenters::{Consenters, decode, edit, unreadable},
-            names::{APPLICATION, BATCH_SIZE, BATCH_TIMEOUT, ENDPOINTS, ORDERER},
-            organisation,
-            values::{self, BLOCK_MAX_BYTES, BLOCK_PREFERRED_BYTES},
+            consenters::{Consenters, edit, unreadable},
+            names::{APPLICATION, ENDPOINTS, ORDERER},
+            organisation, values,
         },
+        lifecycle::members::batching::{Batching, is_batching_suspended, suspend},
         model::{NetworkModel, Organisation, files::Certificates},
         proto::{
             configtx::{ConfigGroup, OrdererAddresses},
             lossless::Lossless,
-            orderer::{BatchSize, BatchTimeout},
         },
     },
 };
 use chainpool_agent::NodeName;
 use std::collections::BTreeMap;
-
-/// Batch settings while block cutting is suspended: a long timeout, and a size beyond the allowed parameter.
-pub(crate) const SUSPENDED_TIMEOUT_MS: u32 = 30_000;
-const SUSPENDED_MESSAGES: u32 = 1_000_000;
 
 /// Certificates by orderer.
 pub(crate) type Known = BTreeMap<NodeName, Certificates>;
@@ -36,11 +31,13 @@ pub(crate) enum Step {
     Resume(Lossless<ConfigGroup>),
 }
 
-/// The next step from a configuration to that of the model. `None`: there is none left.
+/// The next step from a configuration to that of the model. `None`: there is none left. Everything else in the
+/// configuration stays, because users may have changed it. `batching` applies when block cutting resumes.
 pub(crate) fn next_step(
     model: &NetworkModel,
     known: &Known,
     before: &Lossless<ConfigGroup>,
+    batching: &Batching,
 ) -> Result<Option<Step>, CallError> {
     let mut after = before.clone();
     let application = after
@@ -66,11 +63,7 @@ pub(crate) fn next_step(
         if !is_batching_suspended(before)? {
             return Ok(None);
         }
-        set_batching(
-            orderer,
-            (model.parameters.batch_messages, BLOCK_PREFERRED_BYTES),
-            model.parameters.batch_timeout_ms,
-        )?;
+        batching.write(orderer)?;
         return Ok(Some(Step::Resume(after)));
     };
     let certificates = known
@@ -79,46 +72,18 @@ pub(crate) fn next_step(
     consenters.add(node, certificates, &model.ordering.msp);
     consenters.write(orderer)?;
     if model.parameters.consensus.suspends_batching() {
-        set_batching(
-            orderer,
-            (SUSPENDED_MESSAGES, BLOCK_MAX_BYTES),
-            SUSPENDED_TIMEOUT_MS,
-        )?;
+        suspend(orderer)?;
     }
-    let addresses: Vec<NodeName> = model
-        .ordering
-        .nodes
-        .iter()
-        .filter(|node| consenters.has(node))
-        .cloned()
-        .collect();
     let own = orderer
         .groups
         .get_mut(&model.ordering.name)
         .ok_or_else(|| unreadable(&model.ordering.name))?;
-    edit::<OrdererAddresses>(own, ENDPOINTS, |known| **known = values::endpoints(&addresses))?;
-    Ok(Some(Step::Orderer(node.clone(), after)))
-}
-
-/// Sets size and timeout of blocks.
-fn set_batching(
-    orderer: &mut ConfigGroup,
-    (messages, bytes): (u32, u32),
-    milliseconds: u32,
-) -> Result<(), CallError> {
-    edit::<BatchSize>(orderer, BATCH_SIZE, |size| {
-        **size = values::batch_size(messages, bytes);
+    edit::<OrdererAddresses>(own, ENDPOINTS, |known| {
+        let mut new = values::endpoints(std::slice::from_ref(node)).addresses;
+        new.retain(|address| !known.addresses.contains(address));
+        known.addresses.extend(new);
     })?;
-    edit::<BatchTimeout>(orderer, BATCH_TIMEOUT, |timeout| {
-        **timeout = values::batch_timeout(milliseconds);
-    })
-}
-
-/// Checks the batch size for suspension; the timeout is no criterion because proofs change it.
-pub(crate) fn is_batching_suspended(root: &ConfigGroup) -> Result<bool, CallError> {
-    let orderer = root.groups.get(ORDERER).ok_or_else(|| unreadable(ORDERER))?;
-    let size: BatchSize = decode(orderer, BATCH_SIZE)?;
-    Ok(size.max_message_count == SUSPENDED_MESSAGES)
+    Ok(Some(Step::Orderer(node.clone(), after)))
 }
 
 /// Returns true if a configuration includes the result of a step.

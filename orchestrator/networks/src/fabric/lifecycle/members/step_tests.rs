@@ -5,7 +5,8 @@ use crate::fabric::{
     config::{
         bft::ORDERERS,
         block::configuration,
-        names::{CONSENSUS, RAFT},
+        consenters::decode,
+        names::{BATCH_SIZE, BATCH_TIMEOUT, CONSENSUS, RAFT},
         update,
     },
     fixture,
@@ -15,7 +16,7 @@ use crate::fabric::{
         common::Block,
         configtx::{ConfigUpdate, Orderers},
         lossless::tests::{mark, unknown_field},
-        orderer::{ConsensusType, RaftMetadata},
+        orderer::{BatchSize, BatchTimeout, ConsensusType, RaftMetadata},
     },
 };
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
@@ -41,6 +42,10 @@ fn known(parameters: &Parameters) -> (NetworkModel, Known, Lossless<ConfigGroup>
     (model, known, group)
 }
 
+fn batching(group: &ConfigGroup) -> Batching {
+    Batching::read(group).expect("readable").expect("not suspended")
+}
+
 fn hosts(group: &ConfigGroup) -> Vec<String> {
     Consenters::read(group)
         .expect("readable")
@@ -56,7 +61,8 @@ fn steps_between(small: &Parameters, large: &Parameters) -> Vec<String> {
     let (_, _, mut group) = known(small);
     let (model, known, whole) = known(large);
     let mut descriptions = Vec::new();
-    while let Some(step) = next_step(&model, &known, &group).expect("readable") {
+    let batching = batching(&group);
+    while let Some(step) = next_step(&model, &known, &group, &batching).expect("readable") {
         let before = group.clone();
         assert!(!is_applied(&before, &step).expect("readable"));
         group = match &step {
@@ -144,13 +150,97 @@ fn concurrent_changes_are_kept() {
         ..Parameters::default()
     });
     let orderer = group.groups.get_mut(ORDERER).expect("orderer");
-    orderer.values.get_mut("BatchTimeout").expect("a value").value = b"another".to_vec();
+    edit::<BatchTimeout>(orderer, BATCH_TIMEOUT, |timeout| {
+        timeout.timeout = "7s".to_owned()
+    })
+    .expect("readable");
     let (model, orderer_certificates, _) = known(&Parameters::default());
-    let Ok(Some(Step::Organisations(after))) = next_step(&model, &orderer_certificates, &group) else {
+    let batching = batching(&group);
+    let Ok(Some(Step::Organisations(after))) = next_step(&model, &orderer_certificates, &group, &batching)
+    else {
         panic!("an organisation")
     };
     assert_eq!(after.groups[ORDERER], group.groups[ORDERER]);
-    assert!(next_step(&model, &orderer_certificates, &Lossless::default()).is_err());
+    assert!(next_step(&model, &orderer_certificates, &Lossless::default(), &batching).is_err());
+}
+
+/// Users changed blocks, addresses, consensus options, capabilities and access rules.
+#[test]
+fn settings_of_the_users_survive_all_steps() {
+    let small = Parameters {
+        organisations: 1,
+        ..Parameters::default()
+    };
+    let large = Parameters {
+        organisations: 2,
+        orderers: 3,
+        ..Parameters::default()
+    };
+    let (_, _, mut group) = known(&small);
+    let (model, known, _) = known(&large);
+    let application = group.groups.get_mut(APPLICATION).expect("application");
+    application
+        .values
+        .insert("ACLs".to_owned(), values::value(&values::batch_timeout(1)).into());
+    application
+        .values
+        .insert("Capabilities".to_owned(), values::capability("V2_0").into());
+    let orderer = group.groups.get_mut(ORDERER).expect("orderer");
+    let size = BatchSize {
+        max_message_count: 20,
+        absolute_max_bytes: 99 << 20,
+        preferred_max_bytes: 512 << 10,
+    };
+    edit::<BatchSize>(orderer, BATCH_SIZE, |present| **present = size).expect("readable");
+    edit::<BatchTimeout>(orderer, BATCH_TIMEOUT, |present| {
+        present.timeout = "1m30s".to_owned()
+    })
+    .expect("readable");
+    let own = orderer.groups.get_mut("orderers").expect("the organisation");
+    edit::<OrdererAddresses>(own, ENDPOINTS, |present| {
+        present.addresses.push("orderer.example.com:443".to_owned());
+    })
+    .expect("readable");
+
+    let batching = batching(&group);
+    let mut after = group.clone();
+    while let Some(step) = next_step(&model, &known, &after, &batching).expect("readable") {
+        let (Step::Organisations(next) | Step::Orderer(_, next) | Step::Resume(next)) = step;
+        let size: BatchSize = decode(&next.groups[ORDERER], BATCH_SIZE).expect("a value");
+        assert_eq!(size.absolute_max_bytes, 99 << 20);
+        after = next;
+    }
+    assert_eq!(hosts(&after).len(), 3);
+    let addresses: OrdererAddresses =
+        decode(&after.groups[ORDERER].groups["orderers"], ENDPOINTS).expect("a value");
+    assert_eq!(
+        addresses.addresses,
+        [
+            "orderer0:7050",
+            "orderer.example.com:443",
+            "orderer1:7050",
+            "orderer2:7050"
+        ]
+    );
+    // The rest is as before.
+    let orderer = after.groups.get_mut(ORDERER).expect("orderer");
+    let before = &group.groups[ORDERER];
+    orderer.groups.clone_from(&before.groups);
+    let mut consenters = Consenters::read(&after).expect("readable");
+    let Consenters::Raft(raft) = &mut consenters else {
+        panic!("Raft")
+    };
+    raft.consenters.truncate(1);
+    consenters
+        .write(after.groups.get_mut(ORDERER).expect("orderer"))
+        .expect("readable");
+    after
+        .groups
+        .get_mut(APPLICATION)
+        .expect("application")
+        .groups
+        .remove("org2");
+    assert_eq!(after, group);
 }
 
 /// Adds an unknown field to every message of a configuration.
@@ -252,11 +342,12 @@ fn written_by_steps(small: &Parameters, large: &Parameters) -> Vec<usize> {
     let (model, known, _) = known(large);
     mark_all(&mut group);
     let mut written = Vec::new();
+    let batching = batching(&group);
     loop {
         // As an orderer delivers it.
         let before = Lossless::<ConfigGroup>::decode(&group.encode_to_vec()[..]).expect("a configuration");
         assert_eq!(before, group);
-        let Some(step) = next_step(&model, &known, &before).expect("readable") else {
+        let Some(step) = next_step(&model, &known, &before, &batching).expect("readable") else {
             return written;
         };
         let (Step::Organisations(after) | Step::Orderer(_, after) | Step::Resume(after)) = step;
