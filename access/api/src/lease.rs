@@ -9,7 +9,7 @@ use uuid::Uuid;
 text_enum! {
     /// State of a lease.
     LeaseState {
-        /// In force.
+        /// Active.
         Active = "active",
         /// Released by its holder.
         Released = "released",

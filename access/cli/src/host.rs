@@ -28,11 +28,11 @@ pub(crate) enum Verb {
         /// Host name or id
         host: String,
     },
-    /// Change settings of a host; omitted settings keep their value
+    /// Change settings of a host; omitted settings are unchanged
     Update(Box<UpdateArgs>),
     /// Delete a host without clusters, or forget a lost host
     Delete(DeleteArgs),
-    /// Adopt unclaimed clusters and delete them
+    /// Claim the objects of unclaimed clusters and delete them
     Adopt(AdoptArgs),
     /// Create clusters up to the host's capacity, according to its fill policy
     Fillup(FillupArgs),

@@ -16,7 +16,7 @@ use uuid::Uuid;
 pub(crate) enum Verb {
     /// Create a token and print its secret, which is shown once
     Create {
-        /// Purpose of the token
+        /// Name of the token, for example its purpose
         name: String,
         /// Allow leases for named holders, stored as ACCOUNT/HOLDER (admins only)
         ///

@@ -115,7 +115,7 @@ impl HostAction {
             }
             Self::Reset if host.leased > 0 => format!("{} leased; release first", are(host.leased)),
             Self::Delete if host.clusters > 0 => {
-                format!("the host still has {clusters}; clean or reset it first")
+                format!("the host still has {clusters}; reset it first")
             }
             Self::Forget if !unreachable => "only an unreachable host can be forgotten".into(),
             _ => String::new(),

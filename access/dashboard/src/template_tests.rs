@@ -164,7 +164,7 @@ fn a_blocked_action_shows_the_reason() {
     );
     assert_eq!(
         HostAction::Delete.blocked(&host),
-        "the host still has 3 clusters; clean or reset it first"
+        "the host still has 3 clusters; reset it first"
     );
     let mut cluster = samples::cluster("amber", HealthState::Healthy);
     cluster.operation_id = Some(uuid::Uuid::nil());

@@ -408,6 +408,6 @@ impl Orchestrator {
 
 fn unreachable(address: &str, error: &chainpool_agent::Error) -> Error {
     Error::Unavailable(format!(
-        "no engine found at {address}: {error}. Check that it runs, that the address is correct, and that the server can reach it"
+        "cannot reach the platform at {address}: {error}. Check that it runs, that the address is correct, and that the server can reach it"
     ))
 }

@@ -6,6 +6,7 @@ use crate::{
     placement::{choose::shares, fill_policy::fill_problems},
     policy,
     runtime::findings::{Check, DatabaseCheck, Watched},
+    text::counted,
 };
 use chainpool_api::{self as api, HostState, OperationFilter, OperationState, Timestamp};
 use chainpool_health::millis;
@@ -183,9 +184,9 @@ impl Orchestrator {
             .unclaimed_of(|host| fleet.host(host).is_some());
         problems.extend(unclaimed.iter().map(|u| {
             format!(
-                "host {}: {} objects of cluster {} are unclaimed; remove them with chainpool host adopt",
+                "host {}: {} of cluster {} unclaimed; delete with chainpool host adopt",
                 u.host,
-                u.objects.len(),
+                counted(u.objects.len(), "object"),
                 u.cluster_id
             )
         }));
@@ -304,7 +305,7 @@ fn crashes<'a>(
     };
     let shown = |(of, at): &(Watched, Timestamp)| {
         Some(format!(
-            "{} crashed at {at}: this is a defect in Chainpool, see the server's log; it is retried",
+            "{} crashed at {at}: this is a bug in Chainpool, see the server's log; it is retried automatically",
             part(*of)?
         ))
     };

@@ -1,4 +1,5 @@
-//! Performs what a cluster's machine asks for: records verdicts, and requests repairs and resets like any caller.
+//! Executes the effects of a cluster's state machine: records verdicts, and requests repairs and resets like any
+//! caller.
 
 use super::assessment::{Assessed, in_maintenance};
 use crate::{
@@ -14,15 +15,15 @@ use std::{collections::BTreeSet, sync::Arc};
 use uuid::Uuid;
 
 impl Health {
-    /// Performs the requests of a cluster's machine, except listings and probes within the assessment.
+    /// Executes the effects of a cluster's state machine, except listings and probes within the assessment.
     pub(super) async fn perform(
         self: &Arc<Self>,
         assessed: &mut Assessed,
         effects: Vec<Effect>,
         evidence: Option<&api::Evidence>,
     ) -> Result<()> {
-        // Without a verdict to record, a cluster seems healthy and has no proof.
-        let mut reason = "healthy again, without a proof".to_owned();
+        // Without a verdict to record, the cluster recovered and has no proof yet.
+        let mut reason = "recovered; verifying with a transaction".to_owned();
         for effect in effects {
             match effect {
                 Effect::Record { verdict, fault } => {

@@ -247,8 +247,9 @@ fn set_verdict(cluster: &mut ClusterRow, state: HealthState, reason: String, now
 
 /// The reason of a started cluster's health.
 fn started_text(kind: OperationKind, new_volumes: &BTreeSet<NodeName>) -> String {
+    let operation = kind.to_string().replace('_', " ");
     let renewed = lost_text(new_volumes).map_or_else(String::new, |text| format!("; {text}"));
-    format!("after a {kind}{renewed}")
+    format!("{operation} completed; waiting for the first assessment{renewed}")
 }
 
 fn read_outcome(operation: &OperationRow) -> Result<Outcome> {

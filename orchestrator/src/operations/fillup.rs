@@ -24,9 +24,8 @@ use uuid::Uuid;
 
 impl Operations {
     /// Accepts a fillup of all missing clusters up to the capacity: the operation and its first clusters. Its step
-    /// accepts the others. With
-    /// `only_due`, failing entries wait for their next attempt; then the result is `None` if there is nothing
-    /// to create, and an error with the reason if there is no space.
+    /// accepts the others. With `only_due`, failing entries wait for their next attempt. Returns `None` if there
+    /// is nothing to create, and an error with the reason if there is no space.
     pub(crate) async fn accept_fillup(
         &self,
         tx: &mut Tx,

@@ -50,7 +50,7 @@ fn names(nodes: &BTreeSet<NodeName>) -> String {
 /// The message for a lost ledger.
 pub(crate) fn ledger_lost_text(lost: &BTreeSet<NodeName>) -> String {
     format!(
-        "the data volumes of {} are gone, and the ledger would restart empty, so no node is started; restore them (is a disk unmounted, or is another engine at this address?), or release or reset the cluster",
+        "the data volumes of {} are gone; no node is started, because the ledger would restart empty. Restore the volumes (check for an unmounted disk, or another engine at this address), or release or reset the cluster",
         names(lost)
     )
 }

@@ -118,9 +118,7 @@ impl Manager<'_> {
                 task.is_some_and(|t| t.state == TaskState::PENDING && t.message.contains("no suitable node"));
             if !wait_for_retry(start + if unplaced { PLACEMENT } else { limit }).await {
                 let message = task.map_or("the swarm has not started it yet", |t| t.message.as_str());
-                return Err(Error::Busy(format!(
-                    "helper task {name} does not complete: {message}"
-                )));
+                return Err(Error::Busy(format!("helper task {name} timed out: {message}")));
             }
             if task.is_none()
                 && self

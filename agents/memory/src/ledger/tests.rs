@@ -221,7 +221,7 @@ async fn the_verdict_follows_the_behavior_of_the_nodes() {
     );
     let (state, reason) = network.assess().await;
     assert!(
-        state == HealthState::Degraded && reason.contains("v1 runs and does not answer"),
+        state == HealthState::Degraded && reason.contains("v1 is running but unresponsive"),
         "{reason}"
     );
     set(

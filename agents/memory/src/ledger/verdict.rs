@@ -37,11 +37,11 @@ fn assess(
         );
     }
     let absent = missing.iter().map(|(name, node)| match &node.process {
-        ProcessState::Running => format!("{name} runs and does not answer"),
+        ProcessState::Running => format!("{name} is running but unresponsive"),
         process => format!("{name} {process}"),
     });
     let absent = format!(
-        "{} of {total} nodes do not take part ({})",
+        "{} of {total} nodes missing ({})",
         missing.len(),
         absent.collect::<Vec<_>>().join(", ")
     );
@@ -64,16 +64,16 @@ fn assess(
     {
         return (
             HealthState::Broken,
-            "no block follows, although enough members answer".to_owned(),
+            "no new block, although enough members respond".to_owned(),
         );
     }
     if !missing.is_empty() {
-        return (HealthState::Degraded, format!("{absent}; it still commits"));
+        return (HealthState::Degraded, format!("{absent}; still committing"));
     }
     if voting < all {
         return (
             HealthState::Degraded,
-            format!("{voting} of {all} members take part; it still commits"),
+            format!("{voting} of {all} members connected; still committing"),
         );
     }
     match evidence.height {
@@ -83,11 +83,11 @@ fn assess(
         ),
         Some(height) if past.recovering && Some(height) <= past.position() => (
             HealthState::Degraded,
-            "all members take part again; a new block has yet to follow".to_owned(),
+            "all members available again; waiting for a new block".to_owned(),
         ),
         Some(_) => (
             HealthState::Healthy,
-            format!("all {total} nodes take part and agree"),
+            format!("all {total} nodes respond and agree"),
         ),
     }
 }

@@ -239,14 +239,14 @@ impl Cluster {
         let confirmed = conclusion.elapsed(broken, repair.broken_confirm);
         let concluded = conclusion.concluded;
         if concluded.ledger_lost {
-            return confirmed.then(|| "free and its ledger is lost".to_owned());
+            return confirmed.then(|| "the free cluster lost its ledger".to_owned());
         }
         if self.blocked_by.is_some() || !concluded.is_bad() {
             return None;
         }
         let only_slow = self.nodes.only_slow();
         if !only_slow && concluded.state == HealthState::Broken && confirmed {
-            Some("free and broken".to_owned())
+            Some("the free cluster is broken".to_owned())
         } else if !only_slow && conclusion.elapsed(first_broken, repair.broken_reset) {
             Some(format!(
                 "still unhealthy {} after a failure",

@@ -115,7 +115,7 @@ async fn a_hanging_list_call_delays_the_repair_but_not_the_health_state() -> Res
         .wait_for_health(
             cluster.id,
             HealthState::Degraded,
-            &["v1 runs and does not answer"],
+            &["v1 is running but unresponsive"],
         )
         .await?;
     ensure!(

@@ -44,7 +44,7 @@ fn a_node_that_does_not_respond_once_is_late_and_then_unresponsive() {
     let none = BTreeSet::new();
     let mut see = |seconds, state, final_word| {
         tracker.observe(&reports([state]), &none, final_word, at(seconds));
-        tracker.nodes()["a"].clone()
+        tracker.node("a").cloned().unwrap()
     };
     assert_eq!(see(0, "up", false), NodeHealth::Up);
     assert_eq!(see(2, "mute", false), NodeHealth::Late { since: at(2) });
@@ -72,14 +72,14 @@ fn a_node_stopped_on_request_stays_so() {
     let mut tracker = NodeTracker::default();
     tracker.observe(&reports(["exited", "up"]), &["a".to_owned()].into(), true, at(0));
     tracker.exited("a", 1, at(1));
-    assert_eq!(tracker.nodes()["a"], NodeHealth::StoppedOnPurpose);
+    assert_eq!(tracker.node("a"), Some(&NodeHealth::StoppedOnPurpose));
     assert!(tracker.all_up() && tracker.to_start().is_empty());
     tracker.exited("b", 2, at(1));
     let down = NodeHealth::Down {
         code: Some(2),
         since: at(1),
     };
-    assert_eq!(tracker.nodes()["b"], down);
+    assert_eq!(tracker.node("b"), Some(&down));
     assert_eq!(tracker.to_start(), ["b".to_owned()].into());
 }
 
