@@ -8,7 +8,7 @@
 //! - `operations` (`Operations`): admission, plan, execution and completion of changes;
 //! - `placement` (`Placement`): hosts, machines, ports, subnets and fill policies; the summary of all of them;
 //! - `runtime` (`Runtime`): connections to hosts, and the last observed state;
-//! - the files beside this one: callers, policy, errors.
+//! - the files beside this one: callers, permissions, errors.
 //!
 //! Every change takes the same path. A method of [`Orchestrator`] admits it in one transaction (`admission`),
 //! the executor plans it (`plan`, pure), runs journaled steps (`step`) and completes it in one transaction
@@ -20,8 +20,8 @@ mod facade;
 mod health;
 mod number;
 mod operations;
+mod permissions;
 mod placement;
-mod policy;
 mod runtime;
 mod text;
 
@@ -38,7 +38,7 @@ pub use facade::{
     status::StatusBrief,
     subscription::{Change, StreamScope, Subscription},
 };
-pub use policy::Access;
+pub use permissions::Access;
 pub use runtime::findings::Watched;
 
 /// The network type of a cluster or fill entry that names none.

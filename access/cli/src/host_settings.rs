@@ -31,7 +31,7 @@ pub(crate) struct SettingArgs {
     /// Kubeconfig with credentials for a Kubernetes cluster
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Engine")]
     kubeconfig: Option<PathBuf>,
-    /// Storage class of volumes on Kubernetes; empty: the cluster's default
+    /// Storage class of volumes on Kubernetes; empty: the default class of Kubernetes
     #[arg(long, value_name = "NAME", help_heading = "Engine")]
     storage_class: Option<String>,
     /// Allow plain TCP beyond loopback
@@ -363,17 +363,10 @@ fn fill_json(text: &str) -> Result<FillList, String> {
 }
 
 fn ports(text: &str) -> Result<(u16, u16), String> {
-    let wrong = || "use the form 20000-29999".to_owned();
-    let (first, last) = text.split_once('-').ok_or_else(wrong)?;
-    let (first, last) = (
-        first.parse().map_err(|_| wrong())?,
-        last.parse().map_err(|_| wrong())?,
-    );
-    if first > last {
-        Err("the first port is above the last one".to_owned())
-    } else {
-        Ok((first, last))
-    }
+    let range = text
+        .split_once('-')
+        .and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+    range.ok_or_else(|| "use the form FIRST-LAST, such as 20000-29999".to_owned())
 }
 
 #[cfg(test)]

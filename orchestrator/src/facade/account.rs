@@ -16,7 +16,7 @@ mod tests;
 mod token;
 
 use crate::{
-    Caller, Error, Orchestrator, Result, caller::WATCHDOG, facade::validation::check_name, policy,
+    Caller, Error, Orchestrator, Result, caller::WATCHDOG, facade::validation::check_name, permissions,
     text::counted,
 };
 use chainpool_api::{self as api, Role, Timestamp};
@@ -53,13 +53,13 @@ fn new_account(name: String, role: Role, now: Timestamp) -> AccountRow {
 impl Orchestrator {
     /// Lists all accounts.
     pub async fn account_list(&self, caller: &Caller) -> Result<Vec<api::Account>> {
-        policy::must_administer(caller)?;
+        permissions::must_administer(caller)?;
         Ok(self.store().read().accounts().await?.iter().map(view).collect())
     }
 
     /// Creates an account.
     pub async fn account_create(&self, caller: &Caller, new: api::AccountCreate) -> Result<api::Account> {
-        policy::must_administer(caller)?;
+        permissions::must_administer(caller)?;
         check_name("name", &new.name)?;
         if new.name == WATCHDOG {
             return Err(Error::field("name", "this name is reserved for Chainpool"));
@@ -90,7 +90,7 @@ impl Orchestrator {
 
     /// Deletes an account without leases and revokes its sessions and tokens.
     pub async fn account_delete(&self, caller: &Caller, account: &str) -> Result<()> {
-        policy::must_administer(caller)?;
+        permissions::must_administer(caller)?;
         let now = Timestamp::now();
         let _revocation = self.authentication.credentials.revocation();
         let mut tx = self.store().begin().await?;
@@ -134,7 +134,7 @@ impl Orchestrator {
 
     /// Creates a one-time link that sets a password and returns its secret; valid for 1 h.
     pub async fn account_reset_link(&self, caller: &Caller, account: &str) -> Result<String> {
-        policy::must_administer(caller)?;
+        permissions::must_administer(caller)?;
         let now = Timestamp::now();
         let mut tx = self.store().begin().await?;
         recheck(&tx, caller, now).await?;

@@ -9,8 +9,8 @@ use crate::{
         validation::{check_labels, check_name, check_search, maintenance_until},
     },
     operations::{cause::Cause, plan::Arguments},
+    permissions::{self, VisibleLeases},
     placement::{host_choice::choose_host, new_cluster::NewCluster},
-    policy::{self, VisibleLeases},
 };
 use chainpool_agent::{ClusterId, ClusterKey, ClusterSpec, LogQuery, LogStream, NodeName, NodeSpec};
 use chainpool_api::{self as api, ClusterState, LeaseState, OperationKind, Timestamp};
@@ -29,7 +29,7 @@ pub struct ClusterLog {
 impl Orchestrator {
     /// Creates a cluster; chooses a host if none is given.
     pub async fn cluster_create(&self, caller: &Caller, new: api::ClusterCreate) -> Result<api::Operation> {
-        policy::must_operate(caller)?;
+        permissions::must_operate(caller)?;
         let (_turn, known) = self.idempotency.remembered(caller).await?;
         if let Some(id) = known {
             return self.operation_show(caller, id).await;
@@ -111,7 +111,7 @@ impl Orchestrator {
             Some(host) => match self.host_row(&host).await {
                 Ok(host) => Some(host.id),
                 // Callers that see no hosts must not learn which hosts exist.
-                Err(Error::NotFound { .. }) if !policy::operates(caller) => {
+                Err(Error::NotFound { .. }) if !permissions::operates(caller) => {
                     return Ok(api::Page {
                         items: Vec::new(),
                         next: None,
@@ -121,7 +121,7 @@ impl Orchestrator {
             },
             None => None,
         };
-        let VisibleLeases { holders, applied_by } = policy::visible_leases(caller, holder.as_deref());
+        let VisibleLeases { holders, applied_by } = permissions::visible_leases(caller, holder.as_deref());
         let query = ClusterQuery {
             host,
             state,
@@ -164,7 +164,7 @@ impl Orchestrator {
         cluster: &str,
         change: api::ClusterUpdate,
     ) -> Result<api::Cluster> {
-        policy::must_operate(caller)?;
+        permissions::must_operate(caller)?;
         let id = self.cluster_for(caller, cluster).await?.id;
         let mut tx = self.store().begin().await?;
         let mut row = existing_cluster(&tx, id, cluster).await?;
@@ -296,7 +296,7 @@ impl Orchestrator {
         force: bool,
         kind: OperationKind,
     ) -> Result<api::Operation> {
-        policy::must_operate(caller)?;
+        permissions::must_operate(caller)?;
         let (_turn, known) = self.idempotency.remembered(caller).await?;
         if let Some(id) = known {
             return self.operation_show(caller, id).await;
@@ -377,7 +377,7 @@ impl Orchestrator {
         let row = self.cluster_for(caller, cluster).await?;
         let mut changes = self.store().read().health_changes(row.id, 500).await?;
         changes.retain(|change| {
-            policy::sees_previous_generations(caller) || change.generation == row.generation
+            permissions::sees_previous_generations(caller) || change.generation == row.generation
         });
         let view = |change: chainpool_store::HealthChangeRow| api::HealthChange {
             state: change.state.0,
@@ -430,7 +430,7 @@ impl Orchestrator {
             .await?
             .ok_or_else(|| Error::not_found("cluster", cluster))?;
         let lease = self.store().read().lease_of(row.id).await?;
-        if policy::may_use_cluster(caller, lease.as_ref()) {
+        if permissions::may_use_cluster(caller, lease.as_ref()) {
             Ok(row)
         } else {
             Err(Error::not_found("cluster", cluster))

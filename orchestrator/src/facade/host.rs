@@ -1,6 +1,7 @@
 //! Hosts.
 
 mod address;
+mod delete;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod secrets;
@@ -12,13 +13,12 @@ mod verbs;
 use crate::{
     Caller, Error, Orchestrator, Result,
     facade::{presenter::page, validation::check_search},
+    permissions,
     placement::room::offers,
-    policy,
     runtime::probe::{info, platform_of},
-    text::counted,
 };
 use chainpool_agent::{Probe, Scope, SwarmRole};
-use chainpool_api::{self as api, HostState, LeaseState, Timestamp, host_text::PublicAddress};
+use chainpool_api::{self as api, HostState, Timestamp, host_text::PublicAddress};
 use chainpool_store::{Audit, EnumColumn, HostRow, HostSecrets, Json, RowVersion};
 use secrets::secrets;
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ impl Orchestrator {
     /// Probes a host and registers it.
     #[expect(clippy::too_many_lines, reason = "one assignment per field of a host")]
     pub async fn host_create(&self, caller: &Caller, new: api::HostCreate) -> Result<api::Host> {
-        policy::must_operate(caller)?;
+        permissions::must_operate(caller)?;
         let (_turn, known) = self.idempotency.remembered(caller).await?;
         if let Some(id) = known {
             return self.host_show(caller, &id.to_string()).await;
@@ -180,7 +180,7 @@ impl Orchestrator {
 
     /// Lists hosts.
     pub async fn host_list(&self, caller: &Caller, filter: &api::HostFilter) -> Result<api::Page<api::Host>> {
-        policy::must_operate(caller)?;
+        permissions::must_operate(caller)?;
         check_search(filter.search.as_deref())?;
         if let Some(platform) = &filter.platform {
             self.runtime.agents.find(platform)?;
@@ -198,13 +198,13 @@ impl Orchestrator {
 
     /// Lists the platforms that a host may have.
     pub fn platforms(&self, caller: &Caller) -> Result<Vec<api::Platform>> {
-        policy::must_operate(caller)?;
+        permissions::must_operate(caller)?;
         Ok(self.runtime.agents.platforms().collect())
     }
 
     /// Shows a host by name or id.
     pub async fn host_show(&self, caller: &Caller, host: &str) -> Result<api::Host> {
-        policy::must_operate(caller)?;
+        permissions::must_operate(caller)?;
         self.present_host(self.host_row(host).await?).await
     }
 
@@ -215,7 +215,7 @@ impl Orchestrator {
         host: &str,
         change: api::HostUpdate,
     ) -> Result<api::Host> {
-        policy::must_operate(caller)?;
+        permissions::must_operate(caller)?;
         for _ in 0..UPDATE_ATTEMPTS {
             let before = self.host_row(host).await?;
             if let Some(updated) = self.host_change(caller, before, &change).await? {
@@ -304,105 +304,6 @@ impl Orchestrator {
                 Ok(Some(updated))
             }
         }
-    }
-
-    /// Deletes a host without clusters. With `forget` set to its name, forgets a host that is permanently
-    /// lost.
-    pub async fn host_delete(&self, caller: &Caller, host: &str, forget: Option<&str>) -> Result<()> {
-        policy::must_operate(caller)?;
-        let row = self.host_row(host).await?;
-        let now = Timestamp::now();
-        let mut tx = self.store().begin().await?;
-        let row = tx
-            .host(row.id)
-            .await?
-            .ok_or_else(|| Error::not_found("host", host))?;
-        let clusters = tx.clusters_of(row.id).await?;
-        let mut superseded = Vec::new();
-        if let Some(typed) = forget {
-            if typed != row.name {
-                return Err(Error::field(
-                    "forget",
-                    format!("set it to the host's name, {:?}, to forget the host", row.name),
-                ));
-            }
-            if row.state.0 != HostState::Unreachable {
-                return Err(Error::conflict(
-                    "host_reachable",
-                    format!(
-                        "host {} is {}; only an unreachable host can be forgotten; use reset and delete instead",
-                        row.name, row.state.0
-                    ),
-                ));
-            }
-            for live in tx
-                .operations_live()
-                .await?
-                .into_iter()
-                .filter(|o| o.host_id == row.id)
-            {
-                superseded.push(live.id);
-                let mut live = live;
-                live.state = EnumColumn(api::OperationState::Superseded);
-                live.error = Some("the host was forgotten".to_owned());
-                live.ended_at = Some(now.into());
-                tx.operation_save(live).await?;
-            }
-            for cluster in clusters {
-                if let Some(mut lease) = tx.lease_of(cluster.id).await? {
-                    lease.state = EnumColumn(LeaseState::HostLost);
-                    lease.ended_at = Some(now.into());
-                    tx.lease_save(lease).await?;
-                }
-                let detail = format!(
-                    "abandoned on {}: cluster {} generation {}",
-                    row.address, cluster.name, cluster.generation
-                );
-                tx.audit_insert(
-                    Audit {
-                        author: &caller.account,
-                        verb: "host_forget",
-                        subject: &cluster.id.to_string(),
-                        detail,
-                    },
-                    now,
-                )
-                .await?;
-                self.runtime.forget(cluster.id);
-                tx.cluster_mark_deleted(cluster, now).await?;
-            }
-        } else if !clusters.is_empty() {
-            let message = format!(
-                "host {} still has {}; reset it first (chainpool host reset {})",
-                row.name,
-                counted(clusters.len(), "cluster"),
-                row.name
-            );
-            return Err(Error::conflict("host_not_empty", message));
-        } else if let Some(live) = tx.operation_of_host(row.id).await? {
-            return Err(Error::conflict(
-                "operation_running",
-                format!(
-                    "host {} has an operation in progress ({}); wait for it",
-                    row.name, live.kind.0
-                ),
-            ));
-        }
-        tx.audit_insert(
-            Audit {
-                author: &caller.account,
-                verb: "host_delete",
-                subject: &row.id.to_string(),
-                detail: row.name.clone(),
-            },
-            now,
-        )
-        .await?;
-        tx.host_delete(row.id).await?;
-        self.operations.accepted(tx, &superseded).await?;
-        self.runtime.agents.forget(row.id);
-        self.health.forget_host(row.id);
-        Ok(())
     }
 }
 

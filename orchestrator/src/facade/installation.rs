@@ -1,6 +1,6 @@
 //! The installation as a whole: identity, network types, pause after a restore, backup.
 
-use crate::{Caller, Error, Orchestrator, Result, operations::cause::Cause, policy};
+use crate::{Caller, Error, Orchestrator, Result, operations::cause::Cause, permissions};
 use chainpool_api::{self as api, ClusterState, Timestamp};
 use chainpool_store::Audit;
 use std::{fs::File, sync::atomic::Ordering};
@@ -19,14 +19,14 @@ impl Orchestrator {
 
     /// Previews the end of the pause after a restore. Changes nothing.
     pub async fn resume_preview(&self, caller: &Caller) -> Result<api::Status> {
-        policy::must_administer(caller)?;
+        permissions::must_administer(caller)?;
         self.status(caller).await
     }
 
     /// Ends the pause after a restore. Resets the free clusters: they may have been leased since the backup,
     /// and a cluster must not pass to another holder unreset.
     pub async fn resume(&self, caller: &Caller) -> Result<()> {
-        policy::must_administer(caller)?;
+        permissions::must_administer(caller)?;
         if !self.runtime.is_paused() {
             return Ok(());
         }
@@ -61,7 +61,7 @@ impl Orchestrator {
 
     /// Returns a consistent copy of the database, without the master key, as a file that is deleted on close.
     pub async fn backup(&self, caller: &Caller) -> Result<File> {
-        policy::must_administer(caller)?;
+        permissions::must_administer(caller)?;
         let path = self
             .store()
             .folder()

@@ -10,7 +10,7 @@ use crate::{
         validation::check_labels,
     },
     operations::cause::Cause,
-    policy::{self, VisibleLeases},
+    permissions::{self, VisibleLeases},
 };
 use chainpool_api::{self as api, LeaseState, Timestamp};
 use chainpool_store::{ApplyRequest, Audit, EnumColumn, LeaseQuery, LeaseRow};
@@ -52,7 +52,7 @@ impl Orchestrator {
             ttl_seconds,
             allow_multiple,
         } = apply;
-        let holder = policy::holder(caller, holder)?;
+        let holder = permissions::holder(caller, holder)?;
         check_labels(&labels)?;
         if let Some(name) = &network_type {
             self.runtime
@@ -64,7 +64,7 @@ impl Orchestrator {
             Some(name) => match self.store().read().host_named(&name).await? {
                 Some(found) => Some(found.id),
                 // Users must not learn host names: treat an unknown host as one without clusters.
-                None if !policy::operates(caller) => Some(Uuid::nil()),
+                None if !permissions::operates(caller) => Some(Uuid::nil()),
                 None => return Err(Error::field("host", format!("host {name:?} does not exist"))),
             },
             None => None,
@@ -87,7 +87,7 @@ impl Orchestrator {
             parameters: self.parameter_filter(caller, &parameters)?,
             single: !allow_multiple,
             ttl_seconds: ttl(caller, ttl_seconds)?,
-            lease_limit: policy::lease_limit(caller, self.leases_per_account),
+            lease_limit: permissions::lease_limit(caller, self.leases_per_account),
             key: caller
                 .key
                 .clone()
@@ -163,7 +163,7 @@ impl Orchestrator {
             after,
             limit,
         } = filter.clone();
-        let VisibleLeases { holders, applied_by } = policy::visible_leases(caller, holder.as_deref());
+        let VisibleLeases { holders, applied_by } = permissions::visible_leases(caller, holder.as_deref());
         let cluster = match cluster {
             Some(name) => match self.store().read().cluster_named(&name).await? {
                 Some(row) => Some(row.id),
@@ -336,7 +336,7 @@ impl Orchestrator {
 
 /// Returns the lease if the caller may use it.
 fn usable(caller: &Caller, lease: Uuid, row: Option<LeaseRow>) -> Result<LeaseRow> {
-    row.filter(|row| policy::may_use_lease(caller, row))
+    row.filter(|row| permissions::may_use_lease(caller, row))
         .ok_or_else(|| Error::not_found("lease", lease.to_string()))
 }
 
@@ -354,7 +354,7 @@ fn must_be_active(row: &LeaseRow) -> Result<()> {
 /// The duration of a lease: one day by default, at most 30 days, no expiry for operators only.
 fn ttl(caller: &Caller, seconds: Option<u64>) -> Result<Option<i64>> {
     match seconds.unwrap_or(DAY) {
-        0 if policy::may_lease_without_expiry(caller) => Ok(None),
+        0 if permissions::may_lease_without_expiry(caller) => Ok(None),
         0 => Err(Error::field(
             "ttl_seconds",
             "a lease without expiry requires the role operator; use 1 to 2592000 seconds (30 days)",

@@ -1,6 +1,6 @@
 //! Operations.
 
-use crate::{Caller, Error, Orchestrator, Result, facade::presenter::page, policy};
+use crate::{Caller, Error, Orchestrator, Result, facade::presenter::page, permissions};
 use chainpool_api as api;
 use chainpool_store::{OperationQuery, OperationRow};
 use uuid::Uuid;
@@ -22,15 +22,15 @@ impl Orchestrator {
             after,
             limit,
         } = filter.clone();
-        let all = policy::operates(caller);
+        let all = permissions::operates(caller);
         match parent {
             Some(parent) if !all => drop(self.operation_for(caller, parent).await?),
-            None if !all && cluster.is_none() => policy::must_operate(caller)?,
+            None if !all && cluster.is_none() => permissions::must_operate(caller)?,
             _ => {}
         }
         let host = match host {
             Some(host) => {
-                policy::must_operate(caller)?;
+                permissions::must_operate(caller)?;
                 Some(self.host_row(&host).await?.id)
             }
             None => None,
@@ -93,11 +93,11 @@ impl Orchestrator {
     pub(crate) async fn may_read(&self, caller: &Caller, row: &OperationRow) -> Result<bool> {
         let lease = match row.cluster_id {
             // Read no lease for a caller that needs none.
-            Some(_) if policy::may_read_operation(caller, row, None) => return Ok(true),
+            Some(_) if permissions::may_read_operation(caller, row, None) => return Ok(true),
             Some(cluster) => self.store().read().lease_of(cluster).await?,
             None => None,
         };
-        Ok(policy::may_read_operation(caller, row, lease.as_ref()))
+        Ok(permissions::may_read_operation(caller, row, lease.as_ref()))
     }
 
     /// Resolves a cluster by name; a deleted one by id.

@@ -1,6 +1,6 @@
 //! Search by name or id among the resources that the caller may read.
 
-use crate::{Caller, Error, Orchestrator, Result, policy};
+use crate::{Caller, Error, Orchestrator, Result, permissions};
 use chainpool_api as api;
 use uuid::Uuid;
 
@@ -26,7 +26,7 @@ impl Orchestrator {
             ..api::ClusterFilter::default()
         };
         found.clusters = self.cluster_list(caller, &filter).await?.items;
-        if policy::operates(caller) {
+        if permissions::operates(caller) {
             let filter = api::HostFilter {
                 search: Some(text.to_owned()),
                 limit: Some(50),

@@ -3,8 +3,8 @@
 use crate::{
     Caller, Orchestrator, Result,
     health::Health,
+    permissions,
     placement::{choose::shares, fill_policy::fill_problems},
-    policy,
     runtime::findings::{Check, DatabaseCheck, Watched},
     text::counted,
 };
@@ -40,7 +40,7 @@ impl Orchestrator {
     /// Returns the status visible to the caller: everything for operators; for others the pool in numbers and
     /// the operations on their clusters.
     pub async fn overview(&self, caller: &Caller) -> Result<api::Status> {
-        if policy::operates(caller) {
+        if permissions::operates(caller) {
             return self.status(caller).await;
         }
         let running = self.running_on_own(caller).await?;
@@ -83,7 +83,7 @@ impl Orchestrator {
         let mut rows = read.operations_by_id(running).await?;
         rows.retain(|row| {
             let lease = row.cluster_id.and_then(|cluster| leases.get(&cluster));
-            policy::may_read_operation(caller, row, lease)
+            permissions::may_read_operation(caller, row, lease)
         });
         // In the order of the clusters, newest first.
         rows.sort_by_key(|row| std::cmp::Reverse(row.cluster_id));
@@ -92,7 +92,7 @@ impl Orchestrator {
 
     /// Returns the status of the installation.
     pub async fn status(&self, caller: &Caller) -> Result<api::Status> {
-        policy::must_operate(caller)?;
+        permissions::must_operate(caller)?;
         let FleetStatus {
             hosts,
             pool,
@@ -126,7 +126,7 @@ impl Orchestrator {
 
     /// Returns the status in a few numbers, without reading all rows.
     pub async fn status_brief(&self, caller: &Caller) -> Result<StatusBrief> {
-        policy::must_operate(caller)?;
+        permissions::must_operate(caller)?;
         let status = self.fleet_status(Timestamp::now(), false).await?;
         Ok(StatusBrief {
             pool: status.pool,

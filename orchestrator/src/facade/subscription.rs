@@ -6,7 +6,7 @@
 
 pub(super) mod operation_owners;
 
-use crate::{Caller, Error, Orchestrator, Result, policy};
+use crate::{Caller, Error, Orchestrator, Result, permissions};
 use chainpool_api::{self as api, LeaseFilter, LeaseState, Noun};
 use chainpool_store::SequencedEvent;
 use std::{
@@ -125,11 +125,11 @@ impl Orchestrator {
             return Ok(true);
         };
         let lease = self.store().read().lease_of(cluster).await?;
-        if !policy::may_use_cluster(&now, lease.as_ref()) {
+        if !permissions::may_use_cluster(&now, lease.as_ref()) {
             return Ok(false);
         }
         let lease = lease.map(|lease| lease.id);
-        let same = policy::operates(&now) || known.is_none() || *known == lease;
+        let same = permissions::operates(&now) || known.is_none() || *known == lease;
         *known = lease;
         Ok(same)
     }
@@ -137,7 +137,7 @@ impl Orchestrator {
     /// Reads the clusters leased by the caller; empty for callers that see all.
     async fn clusters_held(&self, caller: &Caller) -> Result<HashSet<Uuid>> {
         let mut clusters = HashSet::new();
-        if policy::operates(caller) {
+        if permissions::operates(caller) {
             return Ok(clusters);
         }
         let mut filter = LeaseFilter {
@@ -257,7 +257,7 @@ impl Subscription {
     }
 
     async fn is_visible(&mut self, change: Change) -> Result<bool> {
-        if policy::operates(&self.caller) {
+        if permissions::operates(&self.caller) {
             return Ok(true);
         }
         match change {
@@ -301,7 +301,7 @@ impl Subscription {
             return Ok(false);
         }
         let lease = self.orchestrator.store().read().lease_of(cluster).await?;
-        let holds = policy::may_use_cluster(&self.caller, lease.as_ref());
+        let holds = permissions::may_use_cluster(&self.caller, lease.as_ref());
         if !holds {
             self.clusters.remove(&cluster);
         }

@@ -244,7 +244,7 @@ impl Operations {
             if live.kind.0 == OperationKind::HostFillup
                 && matches!(kind, OperationKind::HostReset | OperationKind::HostClean)
             {
-                end_superseded(tx, &mut live, kind).await?;
+                end_superseded(tx, &mut live, format!("superseded by {kind}")).await?;
             } else {
                 return Err(running(&format!("host {}", host.name), &live));
             }

@@ -32,14 +32,14 @@ pub(crate) async fn supersede(tx: &mut Tx, row: &ClusterRow, kind: OperationKind
     if !allowed {
         return Err(running(&format!("cluster {}", row.name), &live));
     }
-    end_superseded(tx, &mut live, kind).await?;
+    end_superseded(tx, &mut live, format!("superseded by {kind}")).await?;
     Ok(Some(id))
 }
 
-/// Marks a running operation as superseded.
-pub(crate) async fn end_superseded(tx: &mut Tx, live: &mut OperationRow, by: OperationKind) -> Result<()> {
+/// Marks a running operation as superseded, for this reason.
+pub(crate) async fn end_superseded(tx: &mut Tx, live: &mut OperationRow, reason: String) -> Result<()> {
     live.state = EnumColumn(OperationState::Superseded);
-    live.error = Some(format!("superseded by {by}"));
+    live.error = Some(reason);
     live.ended_at = Some(Timestamp::now().into());
     *live = tx.operation_save(live.clone()).await?;
     Ok(())

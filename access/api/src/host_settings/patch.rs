@@ -103,7 +103,7 @@ macro_rules! setting_fields {
             /// Kubernetes: content of a kubeconfig with Chainpool's credentials; encrypted at rest. Not with the
             /// address `in-cluster`.
             kubeconfig: String,
-            /// Kubernetes: storage class of new volumes; absent by default, or empty: the cluster's default class.
+            /// Kubernetes: storage class of new volumes; absent by default, or empty: the default class of Kubernetes.
             #[schema(
                 max_length = 253,
                 pattern = "^([a-z0-9]([a-z0-9-]*[a-z0-9])?([.][a-z0-9]([a-z0-9-]*[a-z0-9])?)*)?$"

@@ -68,7 +68,7 @@ impl HostSettings {
         if *first < 1024 || last < first {
             add(
                 "ports",
-                format!("{first}-{last} is not a valid range; use first ≥ 1024 and last ≥ first"),
+                format!("{first}-{last} is not a valid range; use FIRST-LAST with 1024 ≤ FIRST ≤ LAST"),
             );
         }
         if subnets.prefix_len() > 26 {

@@ -1,7 +1,7 @@
 //! API tokens.
 
 use super::credential::{audit, digest, recheck, secret};
-use crate::{Caller, Error, Orchestrator, Result, policy};
+use crate::{Caller, Error, Orchestrator, Result, permissions};
 use chainpool_api::{self as api, Timestamp};
 use chainpool_store::{AccountRow, TokenRow, Tx};
 use std::collections::HashMap;
@@ -135,7 +135,7 @@ impl Orchestrator {
             .into_iter()
             .map(|a| (a.id, a.name))
             .collect();
-        let only = (!policy::administers(caller)).then_some(caller.account_id);
+        let only = (!permissions::administers(caller)).then_some(caller.account_id);
         let rows = self.store().read().tokens(only).await?;
         Ok(rows
             .into_iter()
@@ -157,7 +157,7 @@ impl Orchestrator {
         let expires_at = expiry(ttl_seconds, now)?;
         let account = account.unwrap_or_else(|| caller.account.clone());
         if account != caller.account || lease_any {
-            policy::must_administer(caller)?;
+            permissions::must_administer(caller)?;
         }
         let mut tx = self.store().begin().await?;
         let creator = recheck(&tx, caller, now).await?;
@@ -196,7 +196,7 @@ impl Orchestrator {
         let row = tx
             .token(token)
             .await?
-            .filter(|row| policy::may_use_token(caller, row))
+            .filter(|row| permissions::may_use_token(caller, row))
             .ok_or_else(|| Error::not_found("token", token.to_string()))?;
         audit(&mut tx, &caller.account, "token_delete", token, row.name, now).await?;
         tx.token_delete(token).await?;

@@ -1,7 +1,7 @@
 //! Amendment of a running cluster on request.
 
 use super::existing_cluster;
-use crate::{Caller, Error, Orchestrator, Result, operations::cause::Cause, policy};
+use crate::{Caller, Error, Orchestrator, Result, operations::cause::Cause, permissions};
 use chainpool_api::{self as api, ClusterState};
 use chainpool_store::{ClusterRow, Priority};
 
@@ -17,7 +17,7 @@ impl Orchestrator {
         cluster: &str,
         amend: api::ClusterAmend,
     ) -> Result<api::Operation> {
-        policy::must_operate(caller)?;
+        permissions::must_operate(caller)?;
         let (_turn, known) = self.idempotency.remembered(caller).await?;
         if let Some(id) = known {
             return self.operation_show(caller, id).await;

@@ -117,7 +117,7 @@ pub(super) fn check_platform(
     {
         Some((field, _)) => Err(Error::field(
             field,
-            format!("a {platform} host does not support it; omit it"),
+            format!("not supported on {platform} hosts; omit it"),
         )),
         None => Ok(()),
     }

@@ -3,7 +3,7 @@
 use crate::{
     Caller, Error, Orchestrator, Result,
     operations::{cause::Cause, plan::Arguments},
-    policy,
+    permissions,
 };
 use chainpool_api::{self as api, ClusterState, OperationKind};
 use std::collections::BTreeSet;
@@ -40,7 +40,7 @@ impl Orchestrator {
 
     /// Creates missing clusters up to the capacity.
     pub async fn host_fillup(&self, caller: &Caller, host: &str) -> Result<api::Operation> {
-        policy::must_operate(caller)?;
+        permissions::must_operate(caller)?;
         let (_turn, known) = self.idempotency.remembered(caller).await?;
         if let Some(id) = known {
             return self.operation_show(caller, id).await;
@@ -68,7 +68,7 @@ impl Orchestrator {
     }
 
     async fn host_empty(&self, caller: &Caller, host: &str, kind: OperationKind) -> Result<api::Operation> {
-        policy::must_operate(caller)?;
+        permissions::must_operate(caller)?;
         let (_turn, known) = self.idempotency.remembered(caller).await?;
         if let Some(id) = known {
             return self.operation_show(caller, id).await;
@@ -121,7 +121,7 @@ impl Orchestrator {
         host: &str,
         adopt: api::HostAdopt,
     ) -> Result<api::Operation> {
-        policy::must_operate(caller)?;
+        permissions::must_operate(caller)?;
         let (_turn, known) = self.idempotency.remembered(caller).await?;
         if let Some(id) = known {
             return self.operation_show(caller, id).await;

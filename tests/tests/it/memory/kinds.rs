@@ -40,7 +40,7 @@ async fn a_platform_is_known_from_its_own_crate_and_its_registration() -> Result
 
     // It takes none of the settings that only some kinds take.
     let fields = refused(with("kubeconfig", "{}")).await?.problem.fields;
-    let why = format!("a {KIND} host does not support it; omit it");
+    let why = format!("not supported on {KIND} hosts; omit it");
     ensure!(fields.get("kubeconfig") == Some(&why), "{fields:?}");
     bed.end().await
 }

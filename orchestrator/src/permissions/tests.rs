@@ -298,7 +298,7 @@ fn every_facade_method_takes_its_caller() {
     may.sort_unstable();
     assert_eq!(
         takes_none, may,
-        "a new façade method must take its caller and ask the policy"
+        "a new façade method must take its caller and ask for permission"
     );
 }
 
