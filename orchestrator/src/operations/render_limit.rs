@@ -40,7 +40,7 @@ impl Default for RenderLimit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures::{StreamExt, stream::FuturesOrdered};
+    use futures::{StreamExt, stream::FuturesUnordered};
     use std::sync::{Mutex as Lock, PoisonError};
 
     #[tokio::test]
@@ -56,8 +56,9 @@ mod tests {
                 .push(priority);
             drop(permit);
         };
-        let mut waiting: FuturesOrdered<_> = [Priority::Background; 50].map(&render).into_iter().collect();
-        waiting.push_back(render(Priority::Request));
+        let mut arrivals = vec![Priority::Background; 50];
+        arrivals.push(Priority::Request);
+        let mut waiting: FuturesUnordered<_> = arrivals.into_iter().map(render).collect();
         assert!(futures::poll!(waiting.next()).is_pending());
         drop(running);
         while waiting.next().await.is_some() {}
