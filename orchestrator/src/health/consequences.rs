@@ -21,6 +21,19 @@ impl Health {
         effects: Vec<Effect>,
         evidence: Option<&api::Evidence>,
     ) -> Result<()> {
+        if effects.is_empty() {
+            return Ok(());
+        }
+        // Its own allocation: most assessments have no requests, and thousands may be in progress.
+        Box::pin(self.perform_each(assessed, effects, evidence)).await
+    }
+
+    async fn perform_each(
+        self: &Arc<Self>,
+        assessed: &mut Assessed,
+        effects: Vec<Effect>,
+        evidence: Option<&api::Evidence>,
+    ) -> Result<()> {
         // Without a verdict to record, a cluster seems healthy and has no proof.
         let mut reason = "healthy again, without a proof".to_owned();
         for effect in effects {
