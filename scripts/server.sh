@@ -60,6 +60,7 @@ run() {
   build
   umask 077      # only this user may read the data directory and the log with its one-time link
   mkdir -p "$data"
+  export MALLOC_ARENA_MAX=${MALLOC_ARENA_MAX:-2}      # as in the image: fewer heaps of glibc
   local command=("${CARGO_TARGET_DIR:-target}/release/chainpool" serve --data "$data" --listen "$listen" --init-local-host)
   [ -z "${CAPACITY:-}" ] || command+=(--capacity "$CAPACITY")
   if [ "${BACKGROUND:-}" = 1 ]; then

@@ -194,7 +194,7 @@ impl Orchestrator {
         problems.extend(crashes(&crashed, host_name, |id| fleet.cluster_name(id)));
         problems.extend(self.own_problems(now));
         let mut by_type = fleet.counts_by_type(fresh_since);
-        add_capacities(&mut by_type, fleet.hosts().map(|host| &host.row));
+        add_capacities(&mut by_type, fleet.hosts().map(|host| &*host.row));
         Ok(FleetStatus {
             hosts: host_views,
             unreachable_hosts,

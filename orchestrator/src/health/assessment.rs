@@ -22,7 +22,7 @@ use uuid::Uuid;
 /// The cluster and its host as they were when the assessment began, for requests that rest on it.
 pub(super) struct Assessed {
     pub(super) row: ClusterRow,
-    pub(super) host: HostRow,
+    pub(super) host: Arc<HostRow>,
     /// When the host had started its last node.
     pub(super) quiet_since: Option<Timestamp>,
 }
@@ -82,7 +82,8 @@ impl Health {
         let (runtime, generation) = (Arc::clone(&self.runtime), assessed.row.generation);
         let is_due = move || runtime.cache.is_due(cluster, generation);
         let _turn = self.assessors.turns(assessed.host.id).take(is_due).await;
-        match self.gather(&mut assessed, list).await {
+        // Its own allocation, as thousands of assessments may wait for their turns.
+        match Box::pin(self.gather(&mut assessed, list)).await {
             // The host's own assessment determines what is known, and assesses its clusters.
             Err(Error::Unavailable(_)) => {
                 self.post_host(assessed.host.id, None);
@@ -105,7 +106,7 @@ impl Health {
         let mut evidence: Option<api::Evidence> = None;
         loop {
             if let Some(listing) = listing {
-                evidence = self.list_and_probe(&ledger, listing, evidence).await?;
+                evidence = Box::pin(self.list_and_probe(&ledger, listing, evidence)).await?;
             }
             let probed = match evidence.take() {
                 Some(probed) => probed,
@@ -232,7 +233,7 @@ impl Health {
             return Ok(None);
         };
         let fleet = self.placement.fleet().await?;
-        let host = fleet.host(row.host_id).map(|host| host.row.clone());
+        let host = fleet.host(row.host_id).map(|host| Arc::clone(&host.row));
         Ok(host.map(|host| Assessed {
             row,
             host,

@@ -22,6 +22,19 @@ impl Health {
         effects: Vec<Effect>,
         evidence: Option<&api::Evidence>,
     ) -> Result<()> {
+        if effects.is_empty() {
+            return Ok(());
+        }
+        // Its own allocation: most assessments have no effects, and thousands may be in progress.
+        Box::pin(self.perform_each(assessed, effects, evidence)).await
+    }
+
+    async fn perform_each(
+        self: &Arc<Self>,
+        assessed: &mut Assessed,
+        effects: Vec<Effect>,
+        evidence: Option<&api::Evidence>,
+    ) -> Result<()> {
         // Without a verdict to record, the cluster recovered and has no proof yet.
         let mut reason = "recovered; verifying with a transaction".to_owned();
         for effect in effects {

@@ -76,7 +76,7 @@ impl Health {
                 HostEffect::Record { state, reason } => {
                     active = state == HostState::Active;
                     let info = probe.as_ref().map(|probe| info(probe, now));
-                    self.host_store(&row, state, reason, info).await?;
+                    Box::pin(self.host_store(&row, state, reason, info)).await?;
                 }
                 HostEffect::AssessClusters => {
                     for cluster in self.store().read().clusters_of(host).await? {
@@ -88,7 +88,7 @@ impl Health {
         if probe.is_none() || !active {
             return Ok(());
         }
-        match self.host_inventory(&row, &agent).await {
+        match Box::pin(self.host_inventory(&row, &agent)).await {
             // It responded a moment ago. The next probe determines its state.
             Err(Error::Unavailable(why)) => {
                 tracing::debug!(host = %row.name, why, "a host became unreachable during its inventory");

@@ -49,7 +49,7 @@ impl Placement {
         let hosts = fleet
             .hosts()
             .filter(|host| host.needs_fitting(now) || crashed.contains(&host.row.id));
-        let mut hosts: Vec<HostRow> = hosts.map(|host| host.row.clone()).collect();
+        let mut hosts: Vec<HostRow> = hosts.map(|host| HostRow::clone(&host.row)).collect();
         drop(fleet);
         if !hosts.is_empty() {
             let led = self.runtime.store.hosts_led().await?;

@@ -21,7 +21,7 @@ pub(crate) struct Fleet {
 
 /// A host with its clusters in brief.
 pub(crate) struct HostSummary {
-    pub(crate) row: HostRow,
+    pub(crate) row: Arc<HostRow>,
     /// By id.
     clusters: Vec<ClusterSummary>,
     /// The clusters by network type.
@@ -118,13 +118,13 @@ impl Fleet {
         let mut found: BTreeMap<Uuid, HostRow> = rows.into_iter().map(|row| (row.id, row)).collect();
         for id in changed {
             match (found.remove(id), self.hosts.get_mut(id)) {
-                (Some(row), Some(known)) => known.row = row,
+                (Some(row), Some(known)) => known.row = Arc::new(row),
                 (Some(row), None) => {
                     let (clusters, tallies) = (Vec::new(), Vec::new());
                     self.hosts.insert(
                         *id,
                         HostSummary {
-                            row,
+                            row: Arc::new(row),
                             clusters,
                             tallies,
                         },

@@ -36,17 +36,17 @@ impl<C: ConnectionTrait> Conn<C> {
     }
 
     /// Returns `true` if the spec of this generation is stored.
-    pub async fn has_revision(&self, cluster: Uuid, generation: u32) -> Result<bool> {
-        let query = revision::Entity::find_by_id((cluster, i64::from(generation)))
+    pub async fn has_revision(&self, cluster: Uuid, generation: Generation) -> Result<bool> {
+        let query = revision::Entity::find_by_id((cluster, generation))
             .select_only()
             .column(revision::Column::Generation)
-            .into_tuple::<i64>();
+            .into_tuple::<Generation>();
         Ok(query.one(&self.0).await?.is_some())
     }
 
     /// Reads the resolved images of one generation.
-    pub async fn images(&self, cluster: Uuid, generation: u32) -> Result<Option<BTreeMap<String, ImageRef>>> {
-        let query = revision::Entity::find_by_id((cluster, i64::from(generation)))
+    pub async fn images(&self, cluster: Uuid, generation: Generation) -> Result<Option<BTreeMap<String, ImageRef>>> {
+        let query = revision::Entity::find_by_id((cluster, generation))
             .select_only()
             .column(revision::Column::Images)
             .into_tuple::<Json<BTreeMap<String, ImageRef>>>();

@@ -278,6 +278,8 @@ impl Fleet {
         let mut child = Command::new(std::env::current_exe()?)
             .arg("--serve-fleet")
             .arg(folder)
+            // As in the image, the systemd service and `make run`.
+            .env("MALLOC_ARENA_MAX", "2")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

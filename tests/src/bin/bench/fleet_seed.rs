@@ -3,8 +3,8 @@
 
 use anyhow::{Context, Result};
 use chainpool_agent::{Agent, ImageRef, ImageRequest, LogConfig, NetworkSpec, NodeName, Secret};
-use chainpool_agent_memory::{MemoryAgent, World, ledger};
-use chainpool_api::{Fill, LogLevel, OperationKind, OperationState, StepState, Timestamp};
+use chainpool_agent_memory::{KIND, MemoryAgent, World, ledger};
+use chainpool_api::{Fill, LogLevel, OperationKind, OperationState, Platform, StepState, Timestamp};
 use chainpool_networks::{NetworkType, PublicEndpoints, RenderRequest, Seed};
 use chainpool_store::{
     ApplyRequest, ClusterRow, EnumColumn, HostRow, Json, NewOperation, StepRow, Store, Tx, testing,
@@ -36,7 +36,7 @@ impl Size {
 
 /// Address of a host on the platform in memory, as `MemoryPlatform::serve` returns it.
 fn address(host: &str) -> String {
-    format!("unix:///memory/{host}.sock")
+    format!("{KIND}://{host}")
 }
 
 /// Writes the pool to a new data folder. The platform's engines get their ids when they are created.
@@ -51,12 +51,14 @@ pub(crate) async fn seed(folder: &Path, size: Size) -> Result<()> {
     let parameters = ledger::Ledger
         .validate(&entry.preset, &entry.parameters)
         .map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
+    let platform: Platform = KIND.as_str().parse().context("a platform")?;
     let mut tx = store.begin().await?;
     for host in 0..size.hosts {
         let now = Timestamp::now();
         let name = format!("h{host:04}");
         let mut row = HostRow {
             address: address(&name),
+            platform: EnumColumn(platform.clone()),
             engine_id: name.clone(),
             name,
             ..testing::host(now)
