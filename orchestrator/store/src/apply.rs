@@ -17,6 +17,7 @@ use crate::{
     outbox::{self, SequencedEvent, notify},
     write::{WriteTransaction, Writer},
 };
+use chainpool_agent::Generation;
 use chainpool_api::{LeaseState, Noun, OperationKind, OperationState, Timestamp};
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, Statement, Value};
 use std::{collections::HashMap, time::Duration};
