@@ -16,6 +16,7 @@
 //!
 //! `docs/health.md` draws the machine.
 
+mod concluded;
 mod decision;
 mod effect;
 mod exits;
@@ -31,7 +32,7 @@ pub use node::{NodeHealth, NodeTracker};
 
 use crate::HealthPolicy;
 use chainpool_api::{HealthState, OperationKind, Progress, Timestamp};
-use decision::Concluded;
+use concluded::Concluded;
 use repairs::Repairs;
 use std::collections::{BTreeMap, BTreeSet};
 

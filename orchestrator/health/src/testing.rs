@@ -13,7 +13,6 @@ use crate::{
     HostReport, Input, Inventory, NodeExit, NodeReport, Probed, Record, host_step, millis, step,
 };
 use chainpool_api::{HealthState, HostState, OperationKind, ProcessState, Timestamp};
-use operation::Operation;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -82,6 +81,13 @@ pub enum Event {
     Reset(String),
     /// The host's state changed.
     Host(HostState),
+}
+
+/// An operation in progress.
+struct Operation {
+    kind: OperationKind,
+    ends_at: Timestamp,
+    nodes: BTreeSet<String>,
 }
 
 /// A cluster on a host in virtual time.

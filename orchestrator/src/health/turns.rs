@@ -6,7 +6,7 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// A waiting assessment: whether it is urgent by now, and where its turn goes.
+/// A waiting assessment: its urgency by now, and the channel for its turn.
 struct Waiting {
     is_urgent: Box<dyn Fn() -> bool + Send>,
     turn: oneshot::Sender<Turn>,
@@ -31,7 +31,7 @@ impl Turns {
         }))
     }
 
-    /// Waits for a turn. Urgent assessments are first, then the one that has waited longest.
+    /// Waits for a turn. Urgent assessments are first; otherwise the longest waiting assessment is.
     pub(super) async fn take(self: &Arc<Self>, is_urgent: impl Fn() -> bool + Send + 'static) -> Turn {
         let granted = {
             let mut queue = self.queue();
@@ -81,22 +81,27 @@ mod tests {
     use futures::FutureExt;
     use std::sync::atomic::{AtomicBool, Ordering};
 
+    fn never() -> bool {
+        false
+    }
+
     #[tokio::test]
     async fn an_assessment_that_became_urgent_is_next_and_the_others_keep_their_order() {
         let turns = Arc::new(Turns::new(2));
-        let first = turns.take(|| false).await;
+        let first = turns.take(never).await;
         let second = turns.take(|| true).await;
         let urgent = Arc::new(AtomicBool::new(false));
         let is_urgent = {
             let urgent = Arc::clone(&urgent);
             move || urgent.load(Ordering::SeqCst)
         };
-        let (mut a, mut b) = (Box::pin(turns.take(|| false)), Box::pin(turns.take(is_urgent)));
-        let (mut c, mut d) = (Box::pin(turns.take(|| false)), Box::pin(turns.take(|| false)));
-        for waiting in [&mut a, &mut c, &mut d] {
-            assert!(waiting.now_or_never().is_none());
-        }
+        let mut a = Box::pin(turns.take(never));
+        let mut b = Box::pin(turns.take(is_urgent));
+        let [mut c, mut d] = [Box::pin(turns.take(never)), Box::pin(turns.take(never))];
+        assert!((&mut a).now_or_never().is_none());
         assert!((&mut b).now_or_never().is_none());
+        assert!((&mut c).now_or_never().is_none());
+        assert!((&mut d).now_or_never().is_none());
         urgent.store(true, Ordering::SeqCst);
         drop(first);
         assert!((&mut a).now_or_never().is_none());

@@ -1,30 +1,9 @@
 //! The conclusion of an assessment: the verdict, and what follows from it.
 
-use super::{Cluster, ClusterHealth, Effect, Evidence, HostReport, Timers, Verdict};
+use super::{Cluster, ClusterHealth, Effect, Evidence, HostReport, Timers, Verdict, concluded::Concluded};
 use crate::{HealthPolicy, millis, text};
 use chainpool_api::{HealthState, OperationKind, Timestamp};
 use std::{collections::BTreeSet, time::Duration};
-
-/// A concluded assessment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Concluded {
-    state: HealthState,
-    /// The ledger is lost; a start would create another one.
-    ledger_lost: bool,
-    /// The cluster seems healthy again and has no new proof.
-    needs_proof: bool,
-    /// Nothing follows from it.
-    suspended: bool,
-    /// The verdict is bad and has no effect, because the cluster was started recently.
-    held_back: bool,
-    at: Timestamp,
-}
-
-impl Concluded {
-    fn is_bad(self) -> bool {
-        matches!(self.state, HealthState::Degraded | HealthState::Broken)
-    }
-}
 
 /// A concluded assessment, and the time at which its consequences are decided.
 struct Conclusion<'a> {

@@ -1,19 +1,12 @@
 //! Operations in a simulated world.
 
-use super::{Event, SimulatedLedger, SimulatedNode, World};
+use super::{Event, Operation, SimulatedLedger, SimulatedNode, World};
 use crate::{Cluster, Input, millis};
 use chainpool_api::{HealthState, OperationKind, Timestamp};
 use std::collections::BTreeSet;
 
 /// How long a simulated operation takes.
 const DURATION: i64 = 2_000;
-
-/// An operation in progress.
-pub(super) struct Operation {
-    pub(super) kind: OperationKind,
-    pub(super) ends_at: Timestamp,
-    nodes: BTreeSet<String>,
-}
 
 impl<L: SimulatedLedger> World<L> {
     pub(super) fn repair(&mut self, nodes: BTreeSet<String>, restarts: bool) {

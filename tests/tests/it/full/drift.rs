@@ -1,17 +1,12 @@
 //! Manual changes on the engine are detected, reported with a specific reason, and repaired where possible.
 
-use crate::support::{applied, commit, read, read_back};
-use anyhow::{Context, Result, ensure};
-use bollard::{
-    models::{NetworkDisconnectRequest, VolumeCreateRequest},
-    query_parameters::{RemoveVolumeOptions, RenameContainerOptionsBuilder},
-};
-use chainpool_api::{
-    Cluster, ClusterState, HealthState, Operation, OperationKind, OperationState, Page, Status, Timestamp,
-};
+use crate::support::{applied, commit, read_back};
+use anyhow::{Result, ensure};
+use bollard::{models::NetworkDisconnectRequest, query_parameters::RenameContainerOptionsBuilder};
+use chainpool_api::{Cluster, ClusterState, HealthState, Operation, OperationKind, Page, Timestamp};
 use chainpool_tests::{Bed, Engine, Options, within};
 use serde_json::{Value, json};
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 use tokio::{
     net::TcpListener,
     task::{JoinHandle, JoinSet},

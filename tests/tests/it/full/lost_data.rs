@@ -4,13 +4,10 @@ use super::drift::{LONG, containers_of_node, leased, operation, repairs};
 use crate::support::{applied, commit, read, read_back};
 use anyhow::{Context, Result, ensure};
 use bollard::{models::VolumeCreateRequest, query_parameters::RemoveVolumeOptions};
-use chainpool_api::{
-    Cluster, ClusterState, HealthState, Operation, OperationKind, OperationState, Page, Status, Timestamp,
-};
+use chainpool_api::{Cluster, ClusterState, HealthState, OperationState, Status, Timestamp};
 use chainpool_tests::{Bed, Engine, Options, within};
 use serde_json::{Value, json};
-use std::{collections::HashMap, time::Duration};
-use tokio::task::JoinSet;
+use std::collections::HashMap;
 
 /// Removes a node's container and volumes on the engine; returns the names of the volumes.
 async fn remove_node_data(bed: &Bed, cluster: &Cluster, node: &str) -> Result<Vec<String>> {

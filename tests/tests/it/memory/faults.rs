@@ -1,14 +1,13 @@
 //! Faults on the platform in memory: lost responses, hanging list calls, unreachable hosts, dead nodes.
 
 use anyhow::{Context, Result, ensure};
-use chainpool_agent::{ClusterId, NodeName, ObjectKind, node_object_name};
+use chainpool_agent::{NodeName, ObjectKind, node_object_name};
 use chainpool_agent_memory::{
     Fault, Verb,
     ledger::{self, Answer, NodeBehavior, Request},
 };
 use chainpool_api::{
     Cluster, ClusterState, HealthState, Host, HostState, Lease, LeaseState, Operation, OperationState, Page,
-    StepState,
 };
 use chainpool_tests::{MemoryBed, MemoryOptions, key_of, within};
 use reqwest::{Method, StatusCode};

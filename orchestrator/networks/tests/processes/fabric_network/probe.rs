@@ -19,7 +19,7 @@ impl Network {
     }
 
     /// Nodes that only a restart helps.
-    fn overdue(&self, evidence: &Evidence) -> Vec<NodeName> {
+    pub(super) fn overdue(&self, evidence: &Evidence) -> Vec<NodeName> {
         let now = Timestamp::now();
         let mut tracker = self.tracker.lock().expect("not poisoned");
         tracker.observe(&node_reports(evidence), &BTreeSet::new(), true, now);
@@ -32,7 +32,7 @@ impl Network {
     }
 
     /// Nodes that are running and not frozen but late.
-    fn late(&self, evidence: &Evidence) -> Vec<String> {
+    pub(super) fn late(&self, evidence: &Evidence) -> Vec<String> {
         let frozen = self.frozen.lock().expect("not poisoned");
         let is_late = |why: &&str| why.contains("no response within") || why.contains("no connection within");
         let awake = evidence
@@ -44,7 +44,7 @@ impl Network {
             .collect()
     }
 
-    fn restart(&self, nodes: &[NodeName]) {
+    pub(super) fn restart(&self, nodes: &[NodeName]) {
         for node in nodes {
             println!("restarting stalled node {node}");
             self.kill(node);
@@ -52,7 +52,7 @@ impl Network {
         }
     }
 
-    fn assess(&self, evidence: &Evidence, history: &History) -> Verdict {
+    pub(super) fn assess(&self, evidence: &Evidence, history: &History) -> Verdict {
         self.kind.verdict(
             &self.request.parameters,
             evidence,
