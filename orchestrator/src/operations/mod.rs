@@ -22,7 +22,7 @@ mod step;
 mod step_context;
 mod step_deadline;
 mod step_error;
-mod supersede;
+pub(crate) mod supersede;
 pub(crate) mod volumes;
 
 use crate::{placement::Placement, runtime::Runtime};

@@ -45,7 +45,11 @@ impl<C: ConnectionTrait> Conn<C> {
     }
 
     /// Reads the resolved images of one generation.
-    pub async fn images(&self, cluster: Uuid, generation: Generation) -> Result<Option<BTreeMap<String, ImageRef>>> {
+    pub async fn images(
+        &self,
+        cluster: Uuid,
+        generation: Generation,
+    ) -> Result<Option<BTreeMap<String, ImageRef>>> {
         let query = revision::Entity::find_by_id((cluster, generation))
             .select_only()
             .column(revision::Column::Images)
