@@ -1,13 +1,10 @@
 #!/usr/bin/env bash
-# lint.sh: checks format, dependencies (deny.toml), clippy and documentation; warnings are errors.
+# lint.sh: checks format, dependencies (deny.toml), clippy and documentation; warnings are errors. Installs
+# cargo-deny if it is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-scripts/setup.sh rust
+scripts/setup.sh lint
 . scripts/toolchain.sh
-command -v cargo-deny >/dev/null || {
-  echo "lint.sh: cargo-deny is missing; install it with: cargo install --locked cargo-deny" >&2
-  exit 1
-}
 cargo fmt --all --check
 cargo deny --locked check licenses bans sources
 # The database of advisories is a git repository on GitHub.

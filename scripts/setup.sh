@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # setup.sh PURPOSE…: installs missing dependencies for a purpose: run, image (base image), test, api (tests of
-# the OpenAPI description), kubernetes (its test bed), rust, go.
+# the OpenAPI description), kubernetes (its test bed), lint, rust, go.
 #
 # System packages are installed with apt on Debian and Ubuntu as root; otherwise missing ones are listed and
 # the exit status is 2. CHAINPOOL_INSTALL_RUST=1 and CHAINPOOL_INSTALL_GO=1 accept the official installers;
@@ -56,8 +56,10 @@ needs_of() {
       need openssl "certificates of the test cluster" has_program openssl
       need containernetworking-plugins "pod networks" test -x /usr/lib/cni/bridge
       need "gcc libc6-dev" "compiles the pause program of pods" has_compiler ;;
+    lint)
+      need "gcc libc6-dev" "compiles cargo-deny" has_compiler ;;
     rust | go) ;;
-    *) echo "setup.sh: use run, image, test, api, kubernetes, rust or go; not $1" >&2; exit 2 ;;
+    *) echo "setup.sh: use run, image, test, api, kubernetes, lint, rust or go; not $1" >&2; exit 2 ;;
   esac
 }
 
@@ -143,10 +145,17 @@ setup_go() {
   rmdir "$unpacked"
 }
 
+# Cargo finds its programs in its own directory even if that is not in PATH.
+setup_deny() {
+  if cargo deny --version >/dev/null 2>&1; then return; fi
+  echo "setup: compiling cargo-deny, several minutes"
+  cargo install --locked --quiet cargo-deny </dev/null
+}
+
 for purpose in "${@:-run}"; do needs_of "$purpose"; done
 install_packages
 say_shut
 [ -z "$shut" ] || exit 2
 for purpose in "${@:-run}"; do
-  case $purpose in run | rust) setup_rust ;; test) setup_rust; setup_go ;; go) setup_go ;; esac
+  case $purpose in run | rust) setup_rust ;; test) setup_rust; setup_go ;; lint) setup_rust; setup_deny ;; go) setup_go ;; esac
 done

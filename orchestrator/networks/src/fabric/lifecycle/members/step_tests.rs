@@ -151,7 +151,7 @@ fn concurrent_changes_are_kept() {
     });
     let orderer = group.groups.get_mut(ORDERER).expect("orderer");
     edit::<BatchTimeout>(orderer, BATCH_TIMEOUT, |timeout| {
-        timeout.timeout = "7s".to_owned()
+        timeout.timeout = "7s".to_owned();
     })
     .expect("readable");
     let (model, orderer_certificates, _) = known(&Parameters::default());
@@ -193,7 +193,7 @@ fn settings_of_the_users_survive_all_steps() {
     };
     edit::<BatchSize>(orderer, BATCH_SIZE, |present| **present = size).expect("readable");
     edit::<BatchTimeout>(orderer, BATCH_TIMEOUT, |present| {
-        present.timeout = "1m30s".to_owned()
+        present.timeout = "1m30s".to_owned();
     })
     .expect("readable");
     let own = orderer.groups.get_mut("orderers").expect("the organisation");
