@@ -9,7 +9,7 @@ use utoipa::{
     openapi::{
         Content, OpenApi, Ref, RefOr, Required, ResponseBuilder, Server,
         path::{Operation as Route, ParameterBuilder, ParameterIn, PathItem},
-        schema::{ArrayItems, ObjectBuilder, Schema, SchemaType, Type},
+        schema::{ArrayItems, Object, ObjectBuilder, Schema, SchemaType, Type},
         security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
     },
 };
@@ -144,13 +144,22 @@ fn merge_flattened(openapi: &mut OpenApi) {
             .schema_type(Type::Object)
             .description(whole.description.take())
             .build();
-        for part in std::mem::take(&mut whole.items) {
-            if let RefOr::T(Schema::Object(part)) = part {
+        add_parts(&mut object, std::mem::take(&mut whole.items));
+        *schema = Schema::Object(object).into();
+    }
+}
+
+/// Adds the properties of these parts. A flattened field with a description is a part that has parts.
+fn add_parts(object: &mut Object, parts: Vec<RefOr<Schema>>) {
+    for part in parts {
+        match part {
+            RefOr::T(Schema::Object(part)) => {
                 object.properties.extend(part.properties);
                 object.required.extend(part.required);
             }
+            RefOr::T(Schema::AllOf(part)) => add_parts(object, part.items),
+            _ => {}
         }
-        *schema = Schema::Object(object).into();
     }
 }
 

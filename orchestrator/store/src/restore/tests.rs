@@ -306,6 +306,15 @@ async fn a_backup_with_fewer_migrations_is_migrated() {
             .await;
     }
     fixture.change("DROP TABLE event; DROP TABLE host_leader").await;
+    for column in [
+        "schedulable BOOLEAN NOT NULL DEFAULT TRUE",
+        "autofill BOOLEAN NOT NULL DEFAULT FALSE",
+        "capacity BIGINT NOT NULL DEFAULT 3",
+    ] {
+        fixture
+            .change(&format!("ALTER TABLE host ADD COLUMN {column}"))
+            .await;
+    }
     let before = fs::read(&fixture.backup).unwrap();
     restore(&fixture.folder, &fixture.backup).await.unwrap();
     assert_eq!(fixture.names().await, ["old"]);
