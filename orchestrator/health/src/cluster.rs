@@ -203,11 +203,12 @@ pub fn step(
             vec![]
         }
         Input::OperationEnded {
+            at,
             kind,
             proven,
             blocked,
         } => {
-            state.operation_ended(kind, proven, blocked, now);
+            state.operation_ended(kind, proven, blocked, at, now);
             vec![]
         }
     };
@@ -302,7 +303,7 @@ impl Cluster {
         };
         let reason = reason.clone();
         // Problems are assessed afresh when the host reconnects.
-        self.clear_faults(now);
+        self.clear_faults(now, now);
         if self.record.stopped {
             return vec![];
         }
@@ -349,7 +350,14 @@ impl Cluster {
         }
     }
 
-    fn operation_ended(&mut self, kind: OperationKind, proven: bool, blocked: bool, now: Timestamp) {
+    fn operation_ended(
+        &mut self,
+        kind: OperationKind,
+        proven: bool,
+        blocked: bool,
+        at: Timestamp,
+        now: Timestamp,
+    ) {
         self.nodes.started();
         // A repair without a proof is one attempt within the cluster's recovery time; anything else restarts
         // that time.
@@ -360,14 +368,14 @@ impl Cluster {
             self.blocked_by = None;
         }
         if kind != OperationKind::ClusterRepair && kind != OperationKind::ClusterProve {
-            self.clear_faults(now);
+            self.clear_faults(at, now);
         }
     }
 
-    /// Clears everything that counts towards a repair or a reset.
-    fn clear_faults(&mut self, now: Timestamp) {
+    /// Clears everything that counts towards a repair or a reset, and the exits reported until `at`.
+    fn clear_faults(&mut self, at: Timestamp, now: Timestamp) {
         self.nodes.clear_faults(now);
-        self.exits.clear();
+        self.exits.clear_until(at);
         self.repairs.recovered();
         self.blocked_by = None;
         self.timers = Timers::default();

@@ -148,6 +148,7 @@ fn evidence(state: HealthState, up: bool, position: u64) -> Input {
 /// News in one busy minute.
 fn news() -> Vec<Input> {
     let ended = |kind, proven, blocked| Input::OperationEnded {
+        at: START,
         kind,
         proven,
         blocked,
@@ -197,6 +198,7 @@ fn when_quiet(mut state: Cluster, health: HealthState) -> (Cluster, String) {
     report(
         600,
         Input::OperationEnded {
+            at: START.plus_seconds(600),
             kind: OperationKind::ClusterRepair,
             proven: false,
             blocked: false,

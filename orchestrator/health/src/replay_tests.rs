@@ -1,10 +1,10 @@
 //! Replays of what happens to hosts and ledgers, in virtual time.
 
 use crate::{
-    ClusterHealth, HealthPolicy, HostAvailability, NodeHealth, millis,
+    Cluster, ClusterHealth, HealthPolicy, HostAvailability, Input, NodeExit, NodeHealth, millis, step,
     testing::{Engine, Event, ScriptedLedger, SimulatedNode, World},
 };
-use chainpool_api::{HealthState, HostState};
+use chainpool_api::{HealthState, HostState, OperationKind, Timestamp};
 use std::time::Duration;
 
 const fn s(seconds: u64) -> Duration {
@@ -196,6 +196,29 @@ fn a_node_that_responds_late_once_changes_nothing() {
         assert_eq!(!world.log.is_empty(), changes, "{:?}", world.log);
         assert!(is_healthy(&world) && world.resets().is_empty());
     }
+}
+
+#[test]
+fn an_exit_after_the_end_of_an_operation_counts_although_it_is_reported_earlier() {
+    let (policy, ended_at) = (HealthPolicy::default(), Timestamp(1_000_000));
+    let exit = |seconds| {
+        Input::NodeExited(NodeExit {
+            node: "v0".to_owned(),
+            code: 1,
+            at: ended_at.plus_seconds(seconds),
+        })
+    };
+    let ended = Input::OperationEnded {
+        at: ended_at,
+        kind: OperationKind::ClusterStart,
+        proven: true,
+        blocked: false,
+    };
+    let mut state = Cluster::default();
+    for input in [exit(-1), exit(1), ended] {
+        state = step(state, input, &policy, ended_at.plus_seconds(2)).0;
+    }
+    assert_eq!(state.exits().within(s(60), ended_at.plus_seconds(2)).count(), 1);
 }
 
 #[test]

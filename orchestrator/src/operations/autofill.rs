@@ -129,7 +129,7 @@ impl Operations {
             && !is_failing(host)
             && recipes(&self.runtime.registry, &host.settings.0.fill).is_outdated(cluster);
         let kept = tx.clusters_kept(host.id).await?;
-        Ok(outdated || kept > u64::try_from(host.settings.0.capacity).map_err(Error::internal)?)
+        Ok(outdated || kept > u64::from(host.settings.0.capacity))
     }
 
     /// Deletes an idle free cluster if the current state still requires it.

@@ -91,6 +91,7 @@ impl Operations {
                 Err(StepError::Agent(chainpool_agent::Error::Dependency(_)))
             );
             let ended = Input::OperationEnded {
+                at: now,
                 kind,
                 proven: is_proven,
                 blocked,

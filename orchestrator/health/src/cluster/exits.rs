@@ -34,8 +34,9 @@ impl Exits {
         }
     }
 
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
+    /// Drops the exits reported until this time.
+    pub(super) fn clear_until(&mut self, at: Timestamp) {
+        self.0.retain(|exit| exit.at > at);
     }
 
     /// The exits within this time, which a platform's inventory may not show yet.

@@ -38,6 +38,8 @@ pub enum Input {
     OperationBlocked(Option<String>),
     /// An operation on the cluster ended.
     OperationEnded {
+        /// When it ended. Exits that the platform reported later are new faults.
+        at: Timestamp,
         /// Its kind.
         kind: OperationKind,
         /// It proved the ledger.

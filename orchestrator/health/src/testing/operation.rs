@@ -82,6 +82,7 @@ impl<L: SimulatedLedger> World<L> {
             self.log(Event::Recorded(HealthState::Healthy, "proven".to_owned()));
         }
         self.input(Input::OperationEnded {
+            at: self.now,
             kind,
             proven,
             blocked: false,
