@@ -5,9 +5,9 @@
 mod app;
 mod sign_in;
 
-use app::{App, PASSWORD, post};
-use axum::{Router, body::Body};
-use chainpool_api::{AccountCreate, Role};
+use app::App;
+use axum::body::Body;
+use chainpool_api::Role;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
