@@ -365,7 +365,8 @@ fn fill_json(text: &str) -> Result<FillList, String> {
 fn ports(text: &str) -> Result<(u16, u16), String> {
     let range = text
         .split_once('-')
-        .and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+        .and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)))
+        .filter(|(first, last): &(u16, u16)| first <= last);
     range.ok_or_else(|| "use the form FIRST-LAST, such as 20000-29999".to_owned())
 }
 

@@ -177,7 +177,7 @@ fn invalid_values_are_rejected_with_a_hint() {
         ("--fill", "type=a,size=3", "--fill-json"),
         ("--fill-json", "{}", "["),
         ("--ports", "30000", "20000-29999"),
-        ("--ports", "3-2", "above"),
+        ("--ports", "3-2", "FIRST-LAST"),
         ("--log-type", "journald", "local"),
     ] {
         let line = [
