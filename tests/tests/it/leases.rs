@@ -314,7 +314,7 @@ async fn only_the_holder_can_release_and_other_users_see_nothing() -> Result<()>
                 .collect::<Vec<_>>(),
         )
     };
-    let restarted = |reasons: &[String]| reasons.iter().any(|reason| reason.contains("cluster_restart"));
+    let restarted = |reasons: &[String]| reasons.iter().any(|reason| reason.contains("cluster restart"));
     ensure!(restarted(&history(&ann).await?), "{:?}", history(&ann).await?);
     let _: Lease = ann.delete(&format!("/leases/{}", lease.id)).await?;
     // The next holder does not see the health history of ann's lease.
