@@ -13,7 +13,7 @@ use crate::{
     permissions::{self, VisibleLeases},
 };
 use chainpool_api::{self as api, LeaseState, Timestamp};
-use chainpool_store::{ApplyRequest, Audit, EnumColumn, LeaseQuery, LeaseRow};
+use chainpool_store::{ApplyRequest, Audit, EnumColumn, LeaseQuery, LeaseRow, Priority};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -258,7 +258,11 @@ impl Orchestrator {
         cause: &Cause,
         caller: Option<&Caller>,
     ) -> Result<Option<LeaseRow>> {
-        let mut tx = self.store().begin().await?;
+        let priority = match state {
+            LeaseState::Expired => Priority::Background,
+            _ => Priority::Request,
+        };
+        let mut tx = self.store().begin_as(priority).await?;
         let now = Timestamp::now();
         let Some(mut row) = tx
             .lease(lease)

@@ -10,7 +10,7 @@ use crate::{
 use chainpool_agent::NodeName;
 use chainpool_api::{self as api, HealthState, HostState, OperationKind, Timestamp};
 use chainpool_health::{Effect, Input, Verdict};
-use chainpool_store::{ClusterRow, EnumColumn, HealthChangeRow, HostRow, Json, Tx};
+use chainpool_store::{ClusterRow, EnumColumn, HealthChangeRow, HostRow, Json, Priority, Tx};
 use std::{collections::BTreeSet, sync::Arc};
 use uuid::Uuid;
 
@@ -76,7 +76,14 @@ impl Health {
             return Ok(());
         }
         let now = Timestamp::now();
-        let mut tx = self.store().begin_background().await?;
+        // Applies that arrive later must not lease a cluster that is no longer healthy.
+        let withdraws = before.health.0 == HealthState::Healthy && !before.leased;
+        let priority = if withdraws {
+            Priority::Request
+        } else {
+            Priority::Background
+        };
+        let mut tx = self.store().begin_as(priority).await?;
         let Some(mut row) = tx
             .cluster(before.id)
             .await?

@@ -14,7 +14,7 @@ use crate::{
 use chainpool_agent::{ClusterId, Observation, Probe, Scope, WakeStream};
 use chainpool_api::{self as api, HostState, Timestamp};
 use chainpool_health::{HostEffect, HostInput, Input, Inventory, Probed, millis};
-use chainpool_store::{ClusterRow, EnumColumn, HostRow, Json};
+use chainpool_store::{ClusterRow, EnumColumn, HostRow, Json, Priority};
 use std::{
     collections::{BTreeMap, HashSet},
     sync::Arc,
@@ -240,7 +240,8 @@ impl Health {
                     .map(|height| (row, height))
             })
             .collect();
-        let mut tx = self.store().begin_background().await?;
+        // Behind many verdicts, the evidence would become stale, and nothing would be on offer.
+        let mut tx = self.store().begin_as(Priority::Request).await?;
         for part in ids.chunks(500) {
             tx.clusters_checked(part, now).await?;
         }

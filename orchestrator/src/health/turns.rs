@@ -18,6 +18,8 @@ pub(super) struct Turns(Mutex<Queue>);
 struct Queue {
     free: usize,
     waiting: VecDeque<Waiting>,
+    /// The latest turn went to an urgent assessment.
+    was_urgent: bool,
 }
 
 /// One turn. It passes to the next assessment when it is dropped.
@@ -28,10 +30,12 @@ impl Turns {
         Self(Mutex::new(Queue {
             free: together,
             waiting: VecDeque::new(),
+            was_urgent: false,
         }))
     }
 
-    /// Waits for a turn. Urgent assessments are first; otherwise the longest waiting assessment is.
+    /// Waits for a turn. Turns go to an urgent assessment, if one waits, and to the longest waiting one alternately: an
+    /// assessment may stay urgent because its platform does not respond.
     pub(super) async fn take(self: &Arc<Self>, is_urgent: impl Fn() -> bool + Send + 'static) -> Turn {
         let granted = {
             let mut queue = self.queue();
@@ -53,7 +57,12 @@ impl Turns {
     fn next(&self) -> Option<Waiting> {
         let mut queue = self.queue();
         queue.waiting.retain(|waiting| !waiting.turn.is_closed());
-        let urgent = queue.waiting.iter().position(|waiting| (waiting.is_urgent)());
+        let urgent = if queue.was_urgent {
+            None
+        } else {
+            queue.waiting.iter().position(|waiting| (waiting.is_urgent)())
+        };
+        queue.was_urgent = urgent.is_some();
         let next = queue.waiting.remove(urgent.unwrap_or(0));
         if next.is_none() {
             queue.free += 1;
@@ -113,5 +122,35 @@ mod tests {
         drop((b, c));
         d.now_or_never().expect("it is the last one");
         assert_eq!(turns.queue().free, 2);
+    }
+
+    #[tokio::test]
+    async fn urgent_assessments_do_not_starve_the_others() {
+        let turns = Arc::new(Turns::new(1));
+        let first = turns.take(never).await;
+        let mut waiting = ["a", "urgent b", "urgent c", "d"].map(|name| {
+            let is_urgent = name.starts_with("urgent");
+            let turns = Arc::clone(&turns);
+            (name, Box::pin(async move { turns.take(move || is_urgent).await }))
+        });
+        for (_, turn) in &mut waiting {
+            assert!(turn.now_or_never().is_none());
+        }
+        let (mut current, mut order) = (first, Vec::new());
+        let mut waiting = Vec::from(waiting);
+        while !waiting.is_empty() {
+            drop(current);
+            let mut granted = None;
+            waiting.retain_mut(|(name, turn)| {
+                let turn = turn.now_or_never();
+                let waits = turn.is_none();
+                granted = granted.take().or(turn.map(|turn| (*name, turn)));
+                waits
+            });
+            let (name, turn) = granted.expect("one of them has the turn");
+            order.push(name);
+            current = turn;
+        }
+        assert_eq!(order, ["urgent b", "a", "urgent c", "d"]);
     }
 }

@@ -6,7 +6,7 @@ use crate::{
         Operations,
         cause::Cause,
         plan::Arguments,
-        render::{render_request, seed},
+        render::{render_request, seed, spec_settings},
         supersede::supersede,
     },
     placement::{allocation::has_addresses, room::no_room},
@@ -146,7 +146,7 @@ impl Operations {
         let (Some(now), host) = (tx.cluster(row.id).await?, host_of(tx, &row).await?) else {
             return Ok(None);
         };
-        if now.row_version != row.row_version || host.settings != drafted_on.settings {
+        if now.row_version != row.row_version || spec_settings(&host) != spec_settings(&drafted_on) {
             return Ok(None);
         }
         let others: BTreeSet<i64> = tx

@@ -108,7 +108,7 @@ impl Operations {
         let (Some(mut row), Some(host)) = (tx.cluster(read.id).await?, tx.host(read.host_id).await?) else {
             return Ok(None);
         };
-        if row.row_version != read.row_version || host.settings != read_host.settings {
+        if row.row_version != read.row_version || spec_settings(&host) != spec_settings(read_host) {
             return Ok(None);
         }
         if self.runtime.agents.of(&host)?.agent.capabilities().machines {
@@ -135,6 +135,28 @@ impl Operations {
         }
         Ok(Some(stored))
     }
+}
+
+/// The settings of a host that a spec depends on. A render is discarded if they change meanwhile.
+pub(crate) fn spec_settings(host: &HostRow) -> impl PartialEq + '_ {
+    let api::HostSettings {
+        schedulable: _,
+        autofill: _,
+        capacity: _,
+        memory_factor: _,
+        disk_floor: _,
+        fill: _,
+        public_address,
+        bind,
+        ports: _,
+        subnets: _,
+        log,
+        mirror: _,
+        images,
+        insecure: _,
+        storage_class: _,
+    } = &host.settings.0;
+    (public_address, bind, log, images)
 }
 
 /// The render request for a row.

@@ -48,7 +48,7 @@ impl RuntimeCache {
             .map(|runtime| part(runtime))
     }
 
-    /// Updates the state of a cluster in this generation.
+    /// Updates the state of a cluster in this generation. A late report on an older generation changes nothing.
     pub(crate) fn update<T>(
         &self,
         cluster: Uuid,
@@ -57,7 +57,13 @@ impl RuntimeCache {
     ) -> T {
         let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
         let runtime = clusters.entry(cluster).or_default();
-        if runtime.generation != generation {
+        if runtime.generation > generation {
+            return change(&mut ClusterRuntime {
+                generation,
+                ..ClusterRuntime::default()
+            });
+        }
+        if runtime.generation < generation {
             **runtime = ClusterRuntime {
                 generation,
                 ..ClusterRuntime::default()
@@ -74,14 +80,18 @@ impl RuntimeCache {
         .unwrap_or_default()
     }
 
-    /// Gives the machine of a cluster's health an input, and returns its requests.
+    /// Gives the machine of a cluster's health an input, and returns its effects; none for an older generation.
     pub(crate) fn advance(
         &self,
         cluster: Uuid,
         generation: u32,
         input: health::Input,
     ) -> Vec<health::Effect> {
-        self.update(cluster, generation, |runtime| self.step(runtime, input))
+        let mut effects = self.update(cluster, generation, |runtime| self.step(runtime, input));
+        if self.read(cluster, generation, |_| ()).is_none() {
+            effects.clear();
+        }
+        effects
     }
 
     /// Gives the machine of a cluster's health an input if the cluster is known.
@@ -167,5 +177,37 @@ impl RuntimeCache {
 
     fn hosts(&self) -> MutexGuard<'_, HashMap<Uuid, health::Host>> {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chainpool_api::OperationKind;
+
+    #[test]
+    fn a_late_report_on_an_older_generation_changes_nothing() {
+        let cache = RuntimeCache::new(Arc::new(HealthPolicy::default()));
+        let cluster = Uuid::now_v7();
+        let checked = |generation, at| {
+            cache.update(cluster, generation, |runtime| {
+                runtime.checked_at = Some(Timestamp(at));
+            });
+        };
+        let known = |generation| {
+            cache
+                .read(cluster, generation, |runtime| runtime.checked_at)
+                .flatten()
+        };
+        checked(1, 10);
+        checked(2, 20);
+        checked(1, 30);
+        let prove = health::Input::OperationStarted {
+            kind: OperationKind::ClusterProve,
+            repairs: BTreeSet::new(),
+            restarts: false,
+        };
+        assert!(cache.advance(cluster, 1, prove).is_empty());
+        assert_eq!((known(1), known(2)), (None, Some(Timestamp(20))));
     }
 }

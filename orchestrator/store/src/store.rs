@@ -288,7 +288,8 @@ impl Store {
     /// Writes a row and reads it back on another connection: a confirmed write must be visible.
     pub async fn check_write(&self) -> Result<()> {
         let written = Uuid::now_v7().to_string();
-        let conn = Conn(self.inner.writer.begin(Priority::Background).await?);
+        // Not in the background queue, which has no time limit: the check has to notice that the writer hangs.
+        let conn = Conn(self.inner.writer.begin(Priority::Request).await?);
         conn.setting_put("write_check", &written).await?;
         conn.0.commit().await?;
         // A concurrent check may have written a newer value; ids are ordered by time.

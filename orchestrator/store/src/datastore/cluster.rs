@@ -213,11 +213,12 @@ impl Tx {
     }
 
     /// Records when evidence on these clusters was last gathered, so that apply can distinguish fresh from
-    /// stale. Their versions stay the same. Ignores clusters on hosts that another process leads.
+    /// stale. A later time and their versions stay the same. Ignores clusters on hosts that another process leads.
     pub async fn clusters_checked(&mut self, ids: &[Uuid], at: Timestamp) -> Result<()> {
         cluster::Entity::update_many()
             .col_expr(cluster::Column::CheckedAt, Expr::value(at.0))
             .filter(among("id", ids.iter().copied()))
+            .filter(cluster::Column::CheckedAt.lt(at.0))
             .filter(cluster::Column::HostId.in_subquery(led_by(self.store().epoch())))
             .exec(&self.0)
             .await?;

@@ -37,14 +37,9 @@ impl Batching {
         Ok((!found.is_suspended()).then_some(found))
     }
 
-    /// The timeout is no criterion because proofs change it.
+    /// The number of messages alone is the criterion: proofs change the timeout, and users may change the sizes meanwhile.
     fn is_suspended(&self) -> bool {
-        let BatchSize {
-            max_message_count,
-            absolute_max_bytes,
-            preferred_max_bytes,
-        } = self.size;
-        max_message_count == SUSPENDED_MESSAGES && preferred_max_bytes == absolute_max_bytes
+        self.size.max_message_count == SUSPENDED_MESSAGES
     }
 
     /// Writes the settings to the orderers' group of a channel.
