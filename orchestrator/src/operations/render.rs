@@ -320,11 +320,12 @@ mod tests {
         let (_folder, operations, host, cluster) = accepted().await;
         let network = operations.runtime.registry.get("cometbft").unwrap();
         let spec = network.render(&render_request(&host, &cluster, &[], network.as_ref()), &seed());
-        let changes: [fn(&mut ClusterRow, &mut HostRow); 2] = [
-            |cluster, _| cluster.health_reason.push('x'),
-            |_, host| host.settings.0.disk_floor += 1,
+        let changes: [(fn(&mut ClusterRow, &mut HostRow), bool); 3] = [
+            (|cluster, _| cluster.health_reason.push('x'), true),
+            (|_, host| host.settings.0.public_address.push('1'), true),
+            (|_, host| host.settings.0.capacity += 1, false),
         ];
-        for change in changes {
+        for (change, overtakes) in changes {
             let mut tx = operations.store().begin().await.unwrap();
             let read = (
                 tx.cluster(cluster.id).await.unwrap().unwrap(),
@@ -342,8 +343,10 @@ mod tests {
                 .render_store(&mut tx, (&read.0, &read.1), spec.clone(), network.as_ref())
                 .await
                 .unwrap();
-            assert!(stored.is_none());
-            tx.commit("test").await.unwrap();
+            assert_eq!(stored.is_none(), overtakes);
+            if overtakes {
+                tx.commit("test").await.unwrap();
+            }
         }
         let read = operations.store().read();
         assert!(read.revision(cluster.id, 1).await.unwrap().is_none());

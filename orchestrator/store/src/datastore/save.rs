@@ -227,10 +227,17 @@ mod tests {
         let withdrawn = tx.cluster(leased.id).await.unwrap().unwrap();
         assert_eq!(withdrawn.row_version, leased.row_version.next());
 
-        tx.clusters_checked(&[leased.id], Timestamp(5)).await.unwrap();
+        let checked_at = leased.checked_at.0.plus_seconds(5);
+        for at in [checked_at, Timestamp(5)] {
+            tx.clusters_checked(&[leased.id], at).await.unwrap();
+        }
         tx.cluster_height(leased.id, 1, 99).await.unwrap();
         let recorded = tx.cluster(leased.id).await.unwrap().unwrap();
-        assert_eq!((recorded.height, recorded.checked_at.0), (Some(99), Timestamp(5)));
+        assert_eq!(
+            (recorded.height, recorded.checked_at.0),
+            (Some(99), checked_at),
+            "a later time stays"
+        );
         assert_eq!(
             recorded.row_version, withdrawn.row_version,
             "a record decides nothing"
