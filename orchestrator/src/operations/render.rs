@@ -317,10 +317,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_render_that_was_overtaken_is_discarded() {
+        type Change = fn(&mut ClusterRow, &mut HostRow);
+
         let (_folder, operations, host, cluster) = accepted().await;
         let network = operations.runtime.registry.get("cometbft").unwrap();
         let spec = network.render(&render_request(&host, &cluster, &[], network.as_ref()), &seed());
-        let changes: [(fn(&mut ClusterRow, &mut HostRow), bool); 3] = [
+        let changes: [(Change, bool); 3] = [
             (|cluster, _| cluster.health_reason.push('x'), true),
             (|_, host| host.settings.0.public_address.push('1'), true),
             (|_, host| host.settings.0.capacity += 1, false),
