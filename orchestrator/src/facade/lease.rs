@@ -316,8 +316,9 @@ impl Orchestrator {
         Ok(Some(row))
     }
 
-    /// Ends the expired leases of the hosts that this process leads. Does nothing while the installation is paused after a restore, because a lease
-    /// may have been renewed since the backup. Takes no input and may run at any time.
+    /// Ends the expired leases of the hosts that this process leads. Does nothing while the installation is
+    /// paused after a restore, because a lease may have been renewed since the backup. Takes no input and may
+    /// run at any time.
     pub async fn expire_leases(&self) -> Result<()> {
         if !self.store().clock().may_expire() || self.runtime.is_paused() {
             return Ok(());

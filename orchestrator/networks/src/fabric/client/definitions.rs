@@ -6,10 +6,10 @@ use crate::{
         client::endorser::{Peer, Proposal},
         model::Chaincode,
         proto::lifecycle::{
-            ApproveChaincodeDefinitionForMyOrgArgs, ChaincodeSource, CheckCommitReadinessResult,
-            CommitChaincodeDefinitionArgs, InstallChaincodeArgs, InstallChaincodeResult, LocalPackage,
-            QueryChaincodeDefinitionArgs, QueryChaincodeDefinitionResult, QueryInstalledChaincodesArgs,
-            QueryInstalledChaincodesResult, Source,
+            ApprovalSource, ChaincodeSource, CheckCommitReadinessResult, CommitChaincodeDefinitionArgs,
+            InstallChaincodeArgs, InstallChaincodeResult, LocalPackage, QueryChaincodeDefinitionArgs,
+            QueryChaincodeDefinitionResult, QueryInstalledChaincodesArgs, QueryInstalledChaincodesResult,
+            Source,
         },
     },
 };
@@ -102,37 +102,17 @@ impl<'a> RequestedDefinition<'a> {
         })
     }
 
-    /// Arguments of an approval with our package.
+    /// Arguments of an approval with our package: the definition's fields and one more, in one message.
     fn approval(&self) -> Vec<u8> {
-        let Self {
-            chaincode,
-            sequence,
-            settings,
-        } = self;
-        let DefinitionSettings {
-            endorsement_plugin,
-            validation_plugin,
-            validation_parameter,
-            collections,
-            init_required,
-        } = settings.clone();
         let package = LocalPackage {
-            package_id: chaincode.package_id.clone(),
+            package_id: self.chaincode.package_id.clone(),
         };
-        ApproveChaincodeDefinitionForMyOrgArgs {
-            sequence: *sequence,
-            name: chaincode.name.clone(),
-            version: chaincode.version.clone(),
-            endorsement_plugin,
-            validation_plugin,
-            validation_parameter,
-            collections,
-            init_required,
+        let source = ApprovalSource {
             source: Some(ChaincodeSource {
                 r#type: Some(Source::LocalPackage(package)),
             }),
-        }
-        .encode_to_vec()
+        };
+        [self.definition(), source.encode_to_vec()].concat()
     }
 
     /// Arguments of readiness checks and commits.

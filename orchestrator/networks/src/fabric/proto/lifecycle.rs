@@ -35,24 +35,10 @@ pub(crate) struct InstalledChaincode {
     pub(crate) label: String,
 }
 
+/// The field that `ApproveChaincodeDefinitionForMyOrgArgs` has beside those of
+/// [`CommitChaincodeDefinitionArgs`].
 #[derive(Clone, PartialEq, Eq, Message)]
-pub(crate) struct ApproveChaincodeDefinitionForMyOrgArgs {
-    #[prost(int64, tag = "1")]
-    pub(crate) sequence: i64,
-    #[prost(string, tag = "2")]
-    pub(crate) name: String,
-    #[prost(string, tag = "3")]
-    pub(crate) version: String,
-    #[prost(string, tag = "4")]
-    pub(crate) endorsement_plugin: String,
-    #[prost(string, tag = "5")]
-    pub(crate) validation_plugin: String,
-    #[prost(bytes = "vec", tag = "6")]
-    pub(crate) validation_parameter: Vec<u8>,
-    #[prost(bytes = "vec", optional, tag = "7")]
-    pub(crate) collections: Option<Vec<u8>>,
-    #[prost(bool, tag = "8")]
-    pub(crate) init_required: bool,
+pub(crate) struct ApprovalSource {
     #[prost(message, optional, tag = "9")]
     pub(crate) source: Option<ChaincodeSource>,
 }

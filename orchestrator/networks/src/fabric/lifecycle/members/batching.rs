@@ -37,7 +37,8 @@ impl Batching {
         Ok((!found.is_suspended()).then_some(found))
     }
 
-    /// The number of messages alone is the criterion: proofs change the timeout, and users may change the sizes meanwhile.
+    /// The number of messages alone is the criterion: proofs change the timeout, and users may change the sizes
+    /// meanwhile.
     fn is_suspended(&self) -> bool {
         self.size.max_message_count == SUSPENDED_MESSAGES
     }
