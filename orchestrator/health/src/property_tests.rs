@@ -66,9 +66,8 @@ fn apply(world: &mut World<ScriptedLedger>, fault: &Fault) {
 }
 
 /// Lets faults happen, each some time after the previous one, and then everything work again.
-fn survives(ledger: ScriptedLedger, inventory_lag: u64, faults: &[(u64, Fault)]) {
+fn survives(ledger: ScriptedLedger, faults: &[(u64, Fault)]) {
     let mut world = World::new(4, ledger, &HealthPolicy::default());
-    world.inventory_lag = Duration::from_millis(inventory_lag);
     for (millis, fault) in faults {
         world.run_for(Duration::from_millis(*millis));
         apply(&mut world, fault);
@@ -91,10 +90,9 @@ proptest! {
     #[test]
     fn a_cluster_survives_any_faults(
         faults in proptest::collection::vec((0u64..20_000, fault()), 1..12),
-        inventory_lag in 0u64..3_000,
     ) {
         for ledger in ScriptedLedger::ALL {
-            survives(ledger, inventory_lag, &faults);
+            survives(ledger, &faults);
         }
     }
 }
@@ -108,7 +106,7 @@ fn a_repair_after_a_reset_does_not_wait_for_the_repairs_before_it() {
         (14_551, Fault::Exit(2)),
         (4_851, Fault::Exit(0)),
     ];
-    survives(ScriptedLedger::MAJORITY, 0, &faults);
+    survives(ScriptedLedger::MAJORITY, &faults);
 }
 
 const START: Timestamp = Timestamp(1_795_000_000_000);

@@ -85,30 +85,6 @@ fn a_killed_node_is_started_in_place_and_the_cluster_proven() {
 }
 
 #[test]
-fn a_killed_node_is_started_soon_although_the_inventory_lags() {
-    for lag in [0, 100, 200, 400, 1_200] {
-        each_ledger(|world| {
-            // Just after a regular pass: the next one is 2 s later.
-            world.run_for(Duration::from_millis(50));
-            world.inventory_lag = Duration::from_millis(lag);
-            let exited = world.now.millis_since(world.started());
-            world.exit("v1", 137);
-            world.run_until("it is healthy", is_healthy);
-            let repaired = first(world, |event| matches!(event, Event::Repaired { .. }));
-            let repaired = repaired.expect("a repair") - exited;
-            let latest = millis(HealthPolicy::default().assessment.inventory_lag)
-                .max(2 * i64::try_from(lag).unwrap())
-                + 50;
-            assert!(
-                repaired <= latest,
-                "an inventory that lags by {lag} ms: repaired after {repaired} ms"
-            );
-            assert_eq!((world.resets().len(), world.repairs()), (0, 1));
-        });
-    }
-}
-
-#[test]
 fn an_engine_that_returns_after_8_s_with_its_nodes_in_any_order_costs_no_ledger() {
     let orders: [&[(u64, &str)]; 4] = [
         &[(1, "v0"), (1, "v1"), (1, "v2"), (1, "v3")],

@@ -100,8 +100,6 @@ pub struct World<L> {
     pub engine: Engine,
     /// Nodes start on request; `false`: an image is missing.
     pub nodes_start: bool,
-    /// How long the platform's inventory still shows an exited node as running.
-    pub inventory_lag: Duration,
     /// The record of the cluster.
     pub record: Record,
     /// The machine of the cluster.
@@ -134,7 +132,6 @@ impl<L: SimulatedLedger> World<L> {
             nodes,
             engine: Engine::Up,
             nodes_start: true,
-            inventory_lag: Duration::ZERO,
             record: Record {
                 health: HealthState::Healthy,
                 stopped: false,
@@ -163,11 +160,6 @@ impl<L: SimulatedLedger> World<L> {
         world.log.clear();
         world.started = world.now;
         world
-    }
-
-    /// When the log began.
-    pub fn started(&self) -> Timestamp {
-        self.started
     }
 
     /// Lets time pass.
@@ -335,19 +327,10 @@ impl<L: SimulatedLedger> World<L> {
     }
 
     fn list(&mut self) {
-        let late: BTreeSet<&str> = self
-            .cluster
-            .exits()
-            .within(self.inventory_lag, self.now)
-            .map(|exit| exit.node.as_str())
-            .collect();
-        let listed = self.nodes.iter().map(|(name, node)| {
-            let process = match &node.process {
-                ProcessState::Exited(_) if late.contains(name.as_str()) => ProcessState::Running,
-                process => process.clone(),
-            };
-            (name.clone(), process)
-        });
+        let listed = self
+            .nodes
+            .iter()
+            .map(|(name, node)| (name.clone(), node.process.clone()));
         self.listed = listed.collect();
         self.input(Input::Inventory(Inventory::Current));
     }

@@ -8,12 +8,19 @@ use crate::{
 };
 use chainpool_agent::{ClusterId, ClusterKey, NodeName, NodeState, Object, ObjectKind, Observation, Scope};
 use chainpool_api::{self as api, Progress, Timestamp};
-use chainpool_health::{Evidence, HealthPolicy, History, LostVolumes, millis};
+use chainpool_health::{Assessment, Evidence, HealthPolicy, History, LostVolumes, NodeExit, millis};
 use chainpool_networks::{NetworkType, Nodes, is_client_saturated, node_reports};
 use chainpool_store::{ClusterRow, HostRow};
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::time::timeout;
 use uuid::Uuid;
+
+/// For how many times the usual lag an exit is compared with the inventory.
+const CONTRADICTED_LAGS: u32 = 10;
 
 /// The outcome of reading a platform's inventory.
 pub(super) enum Listed {
@@ -66,24 +73,52 @@ impl Ledger {
 
     /// Probes the nodes that run according to the latest inventory and the latest exits.
     pub(super) async fn probe(&self, cache: &RuntimeCache, policy: &HealthPolicy) -> api::Evidence {
-        let lag = policy.assessment.inventory_lag;
+        let lag = policy.assessment.inventory_lag.saturating_mul(CONTRADICTED_LAGS);
         let known = cache.read(self.cluster(), self.generation(), |runtime| {
             let exits = runtime.health.exits().within(lag, Timestamp::now());
-            (runtime.observed.clone(), exits.cloned().collect::<Vec<_>>())
+            // The latest exit of each node.
+            let exits: BTreeMap<String, NodeExit> =
+                exits.map(|exit| (exit.node.clone(), exit.clone())).collect();
+            (runtime.observed.clone(), exits)
         });
         let (observed, exits) = known.unwrap_or_default();
         let mut observed = observed.unwrap_or_default();
-        for exit in exits {
-            apply_exit(
-                Arc::make_mut(&mut observed),
-                self.generation(),
-                &exit.node,
-                exit.code,
-            );
+        for exit in exits.into_values() {
+            if self.overrides(&exit, &observed, policy).await {
+                apply_exit(
+                    Arc::make_mut(&mut observed),
+                    self.generation(),
+                    &exit.node,
+                    exit.code,
+                );
+            }
         }
         let mut evidence = self.network.probe(&self.nodes, &observed).await;
         evidence.progress = self.network.progress(&evidence);
         evidence
+    }
+}
+
+impl Ledger {
+    /// Returns `true` if an exit is newer than the inventory. Beyond the usual lag the platform is asked about the
+    /// node: that answer is never behind, and the platform may have restarted the node meanwhile.
+    async fn overrides(&self, exit: &NodeExit, observed: &Observation, policy: &HealthPolicy) -> bool {
+        let Assessment {
+            inventory_lag,
+            reprobe_timeout,
+            ..
+        } = policy.assessment;
+        if Timestamp::now().millis_since(exit.at) < millis(inventory_lag) {
+            return true;
+        }
+        let Ok(node) = NodeName::parse(&exit.node) else {
+            return false;
+        };
+        if observed.node_state(self.generation(), &node) != NodeState::Running {
+            return false;
+        }
+        let incarnation = self.agent.agent.incarnation(&self.nodes.key, &node);
+        matches!(timeout(reprobe_timeout, incarnation).await, Ok(Ok(None)))
     }
 }
 

@@ -1,14 +1,9 @@
 //! The conclusion of an assessment: the verdict, and what follows from it.
 
-use super::{
-    Cluster, ClusterHealth, Effect, Evidence, HostReport, NodeHealth, Timers, Verdict, concluded::Concluded,
-};
+use super::{Cluster, ClusterHealth, Effect, Evidence, HostReport, Timers, Verdict, concluded::Concluded};
 use crate::{HealthPolicy, millis, text};
 use chainpool_api::{HealthState, OperationKind, Timestamp};
 use std::{collections::BTreeSet, time::Duration};
-
-/// How many times the usual lag an inventory that contradicts an exit is read again.
-const CONTRADICTED_LAGS: u32 = 10;
 
 /// A concluded assessment, and the time at which its consequences are decided.
 struct Conclusion<'a> {
@@ -88,29 +83,9 @@ impl Cluster {
             });
         }
         if !suspended {
-            let next = self.decide(&conclusion);
-            effects.extend(next.or_else(|| self.probe_contradicted(policy, now)));
+            effects.extend(self.decide(&conclusion));
         }
         effects
-    }
-
-    /// Another probe if the inventory contradicts a recent exit: it shows the node as running, and the node does not
-    /// respond. The inventory may lag further behind than usual, or the platform has restarted the node. Each pause is
-    /// as long as the time since the exit, so there are few of them.
-    fn probe_contradicted(&self, policy: &HealthPolicy, now: Timestamp) -> Option<Effect> {
-        let lag = policy.assessment.inventory_lag;
-        let contradicted = |node: &str| {
-            let node = self.nodes.node(node);
-            node.is_some_and(|node| node.runs() && *node != NodeHealth::Up)
-        };
-        let exits = self.exits.within(lag.saturating_mul(CONTRADICTED_LAGS), now);
-        let latest = exits
-            .filter(|exit| contradicted(&exit.node))
-            .map(|exit| exit.at)
-            .max()?;
-        let after = Duration::from_millis(u64::try_from(now.millis_since(latest)).unwrap_or_default());
-        // Until the usual lag has passed, the probe that the exit requested is still to come.
-        (after >= lag).then_some(Effect::ProbeAgain { after })
     }
 
     /// `true` for a while after a start: a bad verdict has no effect yet.

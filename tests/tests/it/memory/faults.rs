@@ -9,6 +9,7 @@ use chainpool_agent_memory::{
 use chainpool_api::{
     Cluster, ClusterState, HealthState, Host, HostState, Lease, LeaseState, Operation, OperationState, Page,
 };
+use chainpool_health::HealthPolicy;
 use chainpool_tests::{MemoryBed, MemoryOptions, key_of, within};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -128,6 +129,34 @@ async fn a_hanging_list_call_delays_the_repair_but_not_the_health_state() -> Res
         .wait_for_cluster(cluster.id, "offered again", |now| now.offered)
         .await?;
     ensure!(again.generation == 1, "{again:?}");
+    bed.end().await
+}
+
+/// An inventory that lags further behind than usual does not delay the start of an exited node.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exited_node_is_started_although_the_inventory_shows_it_as_running() -> Result<()> {
+    let mut health = HealthPolicy::default();
+    // Ten times this is the limit for the assessment, also on a busy machine.
+    health.assessment.inventory_lag = Duration::from_secs(3);
+    let (bed, cluster) = one_free_cluster(MemoryOptions {
+        health,
+        ..MemoryOptions::default()
+    })
+    .await?;
+    bed.world.set_stale(true);
+    bed.world.kill(&key_of(&cluster), &node("v1"), 137);
+    let repair = within(LONG, "a repair", async || {
+        let repairs: Page<Operation> = bed.api.get("/operations?kind=cluster_repair").await?;
+        Ok(repairs
+            .items
+            .into_iter()
+            .next()
+            .ok_or_else(|| "there is none".to_owned()))
+    })
+    .await?;
+    ensure!(repair.reason.contains("v1 exited 137"), "{repair:?}");
+    bed.wait_succeeded(&repair).await?;
+    bed.world.set_stale(false);
     bed.end().await
 }
 
