@@ -144,7 +144,10 @@ async fn an_exited_node_is_started_although_the_inventory_shows_it_as_running() 
     })
     .await?;
     bed.world.set_stale(true);
-    bed.world.kill(&key_of(&cluster), &node("v1"), 137);
+    let (key, exited) = (key_of(&cluster), node("v1"));
+    bed.world.kill(&key, &exited, 137);
+    // The watch of the host may not be established yet.
+    bed.orchestrator.node_died(key.cluster, &exited, 137);
     let repair = within(LONG, "a repair", async || {
         let repairs: Page<Operation> = bed.api.get("/operations?kind=cluster_repair").await?;
         Ok(repairs
