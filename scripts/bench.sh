@@ -36,4 +36,5 @@ trap beds_end EXIT
 options=(--binary "$target/release/chainpool" --small "$target/dist/chainpool" --json "$target/bench.json")
 [ -z "${ONLY:-}" ] || options+=(--only "$ONLY")
 [ "${UPDATE:-}" != 1 ] || options+=(--page docs/performance.md)
-cargo run --release --locked --package chainpool-tests --bin bench -- "${options[@]}"
+# `apply`, `fillup` and `fleet` run the server inside the program, so it is built like the binary in the image.
+cargo run --profile dist --locked --package chainpool-tests --bin bench -- "${options[@]}"
