@@ -1,5 +1,6 @@
 //! Direct access to the Docker engine, to inject faults and to check objects.
 
+use crate::wait::within;
 use anyhow::{Context, Result};
 use bollard::{
     API_DEFAULT_VERSION, Docker,
@@ -10,7 +11,13 @@ use bollard::{
         RemoveContainerOptionsBuilder, RemoveVolumeOptions,
     },
 };
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
+
+/// Deadline of a pause.
+const FREEZE: Duration = Duration::from_mins(2);
 
 /// Image of the ledgers where the official one cannot be pulled, also used for foreign containers.
 pub(crate) const IMAGE: &str = "chainpool/cometbft:0.38.21";
@@ -166,9 +173,16 @@ impl Engine {
         )
     }
 
-    /// Pauses a container.
+    /// Pauses a container. With version 1 of the kernel's control groups, runc gives up on processes that start
+    /// others meanwhile or on a busy machine (`unable to freeze`), and the container runs on: it is asked again.
     pub async fn pause(&self, name: &str) -> Result<()> {
-        Ok(self.docker.pause_container(name).await?)
+        within(FREEZE, &format!("{name} to be paused"), async || {
+            match self.docker.pause_container(name).await {
+                Err(error) if error.to_string().contains("unable to freeze") => Ok(Err(error.to_string())),
+                done => Ok(Ok(done?)),
+            }
+        })
+        .await
     }
 
     /// Unpauses a container.
