@@ -9,8 +9,10 @@ use utoipa::openapi::{ObjectBuilder, RefOr, Schema, schema::Type};
 pub enum ProcessState {
     /// Created, not started yet.
     Created,
-    /// Running.
+    /// Running and, if it has a readiness check, ready.
     Running,
+    /// Running, but its readiness check has not succeeded yet, or no longer does.
+    Unready,
     /// Frozen.
     Paused,
     /// Exited with this code, or killed (137).
@@ -28,13 +30,13 @@ impl ProcessState {
     /// `true` if the process has started and has not ended: it runs, is frozen, or restarts.
     pub fn has_started(&self) -> bool {
         match self {
-            Self::Running | Self::Paused => true,
+            Self::Running | Self::Unready | Self::Paused => true,
             Self::Changing(how) => how == "restarting",
             Self::Created | Self::Exited(_) | Self::Absent | Self::Unknown => false,
         }
     }
 
-    /// `true` if the process runs.
+    /// `true` if the process runs and is ready.
     pub fn is_running(&self) -> bool {
         *self == Self::Running
     }
@@ -45,6 +47,7 @@ impl fmt::Display for ProcessState {
         match self {
             Self::Created => f.pad("created"),
             Self::Running => f.pad("running"),
+            Self::Unready => f.pad("unready"),
             Self::Paused => f.pad("paused"),
             Self::Exited(code) => f.pad(&format!("exited {code}")),
             Self::Changing(how) => f.pad(how),
@@ -62,6 +65,7 @@ impl FromStr for ProcessState {
         Ok(match text {
             "created" => Self::Created,
             "running" => Self::Running,
+            "unready" => Self::Unready,
             "paused" => Self::Paused,
             "absent" => Self::Absent,
             "" | "unknown" => Self::Unknown,
@@ -92,7 +96,7 @@ impl utoipa::PartialSchema for ProcessState {
         ObjectBuilder::new()
             .schema_type(Type::String)
             .description(Some(
-                "State of a node's process, as the platform reports it: `created`, `running`, `paused`, `exited 137`, `absent`, or the name of a transition.",
+                "State of a node's process, as the platform reports it: `created`, `running`, `unready` (it runs, but its readiness check does not succeed), `paused`, `exited 137`, `absent`, or the name of a transition.",
             ))
             .into()
     }
@@ -109,6 +113,7 @@ mod tests {
         for (state, text) in [
             (ProcessState::Created, "created"),
             (ProcessState::Running, "running"),
+            (ProcessState::Unready, "unready"),
             (ProcessState::Paused, "paused"),
             (ProcessState::Exited(137), "exited 137"),
             (ProcessState::Exited(-1), "exited -1"),

@@ -1,8 +1,11 @@
 //! Text form of clusters.
 
 use crate::output::{self, NONE, clean, maybe, maybe_when, when, yes};
-use chainpool_api::{ChannelEvidence, Cluster, Endpoint, Evidence, HealthChange, Node, NodeEvidence, Proof};
-use std::fmt::Write as _;
+use chainpool_api::{
+    Cluster, Drawing, DrawnNode, Endpoint, Evidence, HealthChange, Mark, Node, NodeEvidence, Proof, Row,
+    Section,
+};
+use std::{collections::BTreeMap, fmt::Write as _};
 
 /// Clusters, one per line.
 pub(crate) fn table(clusters: &[Cluster]) -> String {
@@ -97,7 +100,9 @@ pub(crate) fn details(cluster: &Cluster) -> String {
         let _infallible = write!(text, "\n\n{}", output::fields(&proof_rows(proof)));
     }
     if let Some(evidence) = &cluster.evidence {
-        let _infallible = write!(text, "\n\n{}", output::fields(&evidence_rows(evidence)));
+        for table in evidence_tables(evidence) {
+            let _infallible = write!(text, "\n\n{table}");
+        }
     }
     if !cluster.nodes.is_empty() {
         let rows = cluster.nodes.iter().map(node_row).collect();
@@ -116,56 +121,72 @@ pub(crate) fn details(cluster: &Cluster) -> String {
     text
 }
 
-fn evidence_rows(evidence: &Evidence) -> Vec<(&'static str, String)> {
-    let Evidence {
-        nodes: _,
-        height: _,
-        progress: _,
-        agree,
-        power,
-        channels,
-        certificate_ends,
-        sections: _,
-        drawing: _,
-    } = evidence;
-    let agreed = |agree: &Option<bool>| agree.map_or_else(|| "not compared".to_owned(), yes);
-    let mut rows = vec![
-        ("blocks agree", agreed(agree)),
-        (
-            "voting power",
-            power.map_or_else(|| NONE.to_owned(), |(part, all)| format!("{part} of {all}")),
-        ),
-    ];
-    rows.extend(channels.iter().map(|(name, channel)| {
-        let ChannelEvidence {
-            height,
-            agree,
-            leader,
-            active: _,
-            chaincodes,
-        } = channel;
-        let missing: Vec<&str> = chaincodes
-            .iter()
-            .filter(|(_, committed)| !**committed)
-            .map(|(name, _)| name.as_str())
-            .collect();
-        let chaincodes = if missing.is_empty() {
-            String::new()
-        } else {
-            format!(", not committed: {}", missing.join(" "))
+/// The sections of a network type as tables, and its drawing as a table of connections.
+fn evidence_tables(evidence: &Evidence) -> Vec<String> {
+    let tables = evidence.sections.iter().map(section_table);
+    tables
+        .chain(evidence.drawing.as_ref().and_then(connections_table))
+        .collect()
+}
+
+fn section_table(section: &Section) -> String {
+    let Section { title, columns, rows } = section;
+    let value = ["value".to_owned()];
+    let columns = if columns.is_empty() { &value } else { &columns[..] };
+    let head: Vec<String> = [title.as_str()]
+        .into_iter()
+        .chain(columns.iter().map(String::as_str))
+        .chain(["assessment"])
+        .map(str::to_uppercase)
+        .collect();
+    let head: Vec<&str> = head.iter().map(String::as_str).collect();
+    let row = |row: &Row| {
+        let shown = |value: &String| {
+            if value.is_empty() {
+                NONE.to_owned()
+            } else {
+                clean(value)
+            }
         };
-        let leader = leader.as_deref().unwrap_or("no orderer");
-        (
-            "channel",
-            format!(
-                "{name}: {} blocks, led by {leader}, blocks agree: {}{chaincodes}",
-                maybe(height.as_ref()),
-                agreed(agree)
-            ),
-        )
-    }));
-    rows.extend(certificate_ends.map(|end| ("certificates", format!("first expiry {}", when(end)))));
-    rows
+        let values = row.values.iter().map(shown);
+        [row.label.clone()]
+            .into_iter()
+            .chain(values)
+            .chain([row.mark.to_string()])
+            .collect()
+    };
+    output::table(&head, rows.iter().map(row).collect())
+}
+
+/// The connections of each node; `None` if the drawing shows none.
+fn connections_table(drawing: &Drawing) -> Option<String> {
+    let row = |node: &DrawnNode| {
+        let mut connections: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for edge in drawing.edges.iter().filter(|edge| edge.from == node.name) {
+            let to = match edge.mark {
+                Mark::Ok | Mark::None => edge.to.clone(),
+                mark => format!("{} ({mark})", edge.to),
+            };
+            connections.entry(&edge.meaning).or_default().push(to);
+        }
+        let texts: Vec<String> = connections
+            .into_iter()
+            .map(|(meaning, to)| format!("{meaning} {}", to.join(", ")))
+            .collect();
+        (!texts.is_empty()).then(|| {
+            let group = node.group.clone();
+            let cells = [
+                node.name.clone(),
+                node.role.clone(),
+                maybe(group.as_ref()),
+                texts.join("; "),
+            ];
+            cells.map(|cell| clean(&cell)).to_vec()
+        })
+    };
+    let rows: Vec<Vec<String>> = drawing.nodes.iter().filter_map(row).collect();
+    let head = ["CONNECTIONS OF", "ROLE", "GROUP", "CONNECTIONS"];
+    (!rows.is_empty()).then(|| output::table(&head, rows))
 }
 
 fn proof_rows(proof: &Proof) -> [(&'static str, String); 3] {
@@ -339,5 +360,44 @@ mod tests {
             .find_map(|line| line.strip_prefix("checked "))
             .expect("a line");
         assert_eq!(checked.trim(), when(at));
+    }
+
+    #[test]
+    fn details_show_the_sections_and_connections_of_the_network_type() {
+        let mut cluster = cluster();
+        cluster.evidence = Some(
+            serde_json::from_value(json!({
+                "nodes": {}, "channels": {},
+                "sections": [
+                    {"title": "Channels", "columns": ["blocks", "leader"], "rows": [{"label": "ch1", "values": ["12", ""], "mark": "problem"}]},
+                    {"title": "Consensus", "rows": [{"label": "Blocks agree", "values": ["yes"], "mark": "ok"}]},
+                ],
+                "drawing": {
+                    "groups": [{"name": "org1", "title": "org1"}],
+                    "nodes": [
+                        {"name": "peer0", "group": "org1", "role": "peer", "mark": "ok"},
+                        {"name": "channel ch1", "role": "channel", "mark": "problem"},
+                    ],
+                    "edges": [
+                        {"from": "peer0", "to": "channel ch1", "meaning": "has joined", "mark": "ok"},
+                        {"from": "peer0", "to": "basic", "meaning": "calls", "mark": "problem"},
+                    ],
+                },
+            }))
+            .expect("evidence"),
+        );
+        let text = details(&cluster);
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let lines: Vec<String> = text.lines().map(words).collect();
+        for line in [
+            "CHANNELS BLOCKS LEADER ASSESSMENT",
+            "ch1 12 - problem",
+            "CONSENSUS VALUE ASSESSMENT",
+            "Blocks agree yes ok",
+            "CONNECTIONS OF ROLE GROUP CONNECTIONS",
+            "peer0 peer org1 calls basic (problem); has joined channel ch1",
+        ] {
+            assert!(lines.iter().any(|found| found == line), "{line} in\n{text}");
+        }
     }
 }

@@ -43,6 +43,40 @@ pub(crate) fn cluster(name: &str, health: api::HealthState) -> api::Cluster {
     }))
 }
 
+/// A cluster whose evidence has sections and a drawing: two organisations on two channels, one without a leader.
+pub(crate) fn fabric_cluster() -> api::Cluster {
+    let node = |name: &str, process: &str| json!({"name": name, "endpoints": [], "evidence": {"process": process, "answers": process == "running"}});
+    let drawn = |name: &str, group: Option<&str>, role: &str, mark: &str| json!({"name": name, "group": group, "role": role, "mark": mark});
+    let edge = |from: &str, meaning: &str, to: &str, mark: &str| json!({"from": from, "to": to, "meaning": meaning, "mark": mark});
+    let row =
+        |label: &str, values: [&str; 2], mark: &str| json!({"label": label, "values": values, "mark": mark});
+    let mut cluster = cluster("umber", api::HealthState::Degraded);
+    cluster.nodes = ["orderer0", "peer0-org1", "couchdb0-org1", "basic"]
+        .map(|name| of(node(name, "running")))
+        .into();
+    cluster.nodes.push(of(node("peer0-org2", "exited 137")));
+    cluster.evidence = Some(of(json!({
+        "nodes": {}, "channels": {},
+        "sections": [{"title": "Channels", "columns": ["blocks", "leader"], "rows": [row("ch1", ["12", "orderer0"], "ok"), row("ch2", ["9", "none"], "problem")]}],
+        "drawing": {
+            "groups": [{"name": "org1", "title": "org1"}, {"name": "org2", "title": "org2"}],
+            "nodes": [
+                drawn("orderer0", None, "orderer", "ok"), drawn("basic", None, "chaincode", "problem"),
+                drawn("peer0-org1", Some("org1"), "peer", "ok"), drawn("couchdb0-org1", Some("org1"), "database", "ok"),
+                drawn("peer0-org2", Some("org2"), "peer", "problem"),
+                drawn("channel ch1", None, "channel", "ok"), drawn("channel ch2", None, "channel", "problem"),
+            ],
+            "edges": [
+                edge("orderer0", "leads", "channel ch1", "ok"), edge("orderer0", "has joined", "channel ch2", "ok"),
+                edge("peer0-org1", "has joined", "channel ch1", "ok"), edge("peer0-org1", "has joined", "channel ch2", "attention"),
+                edge("peer0-org2", "has joined", "channel ch1", "ok"), edge("peer0-org1", "stores its state in", "couchdb0-org1", "ok"),
+                edge("peer0-org1", "calls", "basic", "problem"),
+            ],
+        },
+    })));
+    cluster
+}
+
 /// The network type of the samples.
 pub(crate) fn network_type() -> api::NetworkType {
     of(json!({

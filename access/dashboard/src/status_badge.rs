@@ -1,4 +1,4 @@
-//! Status badges: one of six shapes and a label. The same everywhere: table, graph, tab icon, title.
+//! Status badges: one of six shapes and a label. The same everywhere: table, map, tab icon, title.
 
 #![expect(
     clippy::trivially_copy_pass_by_ref,
@@ -156,13 +156,24 @@ pub(crate) fn node(evidence: &api::NodeEvidence) -> StatusBadge {
         {
             Indicator::Healthy
         }
-        ProcessState::Running => Indicator::Degraded,
+        ProcessState::Running | ProcessState::Unready => Indicator::Degraded,
         ProcessState::Created => Indicator::Working,
         ProcessState::Changing(how) if how == "restarting" => Indicator::Working,
         ProcessState::Unknown => Indicator::Unknown,
         _ => Indicator::Broken,
     };
     badge(indicator, evidence.process.to_string())
+}
+
+/// An assessment of a row, node or edge that a network type describes, with this label.
+pub(crate) fn mark(mark: &api::Mark, label: &str) -> StatusBadge {
+    let indicator = match mark {
+        api::Mark::None => Indicator::Unknown,
+        api::Mark::Ok => Indicator::Healthy,
+        api::Mark::Attention => Indicator::Degraded,
+        api::Mark::Problem => Indicator::Broken,
+    };
+    badge(indicator, label)
 }
 
 /// A machine of a host.

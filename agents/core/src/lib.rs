@@ -11,6 +11,7 @@ mod error_chain;
 mod filter;
 mod ids;
 mod image;
+mod job_result;
 #[cfg(feature = "kit")]
 pub mod kit;
 mod names;
@@ -28,9 +29,10 @@ pub use error_chain::error_chain;
 pub use filter::LabelFilter;
 pub use ids::{ClusterId, ClusterKey, Generation, InstanceId, NodeName, NodeNameError, PlatformKind};
 pub use image::{ImageName, ImageRequest, ImageSource, RegistryLogin};
+pub use job_result::{RESULT_BEGIN, RESULT_END, RESULT_LIMIT, job_result};
 pub use names::{
     LABEL_CLUSTER, LABEL_GENERATION, LABEL_HASH, LABEL_INSTANCE, LABEL_JOB, LABEL_NODE, Labels, network_name,
-    node_object_name, volume_name,
+    node_object_name, shared_volume_name, volume_name,
 };
 pub use observed::{
     Incarnation, Machine, NodeState, Object, ObjectKind, Observation, Probe, ResourcesInUse, Scope, SwarmRole,
@@ -38,5 +40,5 @@ pub use observed::{
 pub use secret::Secret;
 pub use spec::{
     Audience, Boot, ClusterSpec, File, ImageRef, Limits, LogConfig, LogType, NetworkSpec, NodeSpec, Port,
-    Protocol, SealedSpec, SpecHash, Variable, Volume,
+    Protocol, Readiness, SealedSpec, SpecHash, Variable, Volume,
 };

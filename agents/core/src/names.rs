@@ -32,6 +32,12 @@ pub fn volume_name(key: &ClusterKey, node: &NodeName, volume: &str) -> String {
     format!("{}-{volume}", node_object_name(key, node))
 }
 
+/// The name of a volume that nodes of a cluster share. It differs from every [`volume_name`], because no node's
+/// name begins with a hyphen.
+pub fn shared_volume_name(key: &ClusterKey, volume: &str) -> String {
+    format!("{}--{volume}", network_name(key))
+}
+
 /// The labels of one of our objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Labels {

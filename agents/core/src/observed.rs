@@ -118,8 +118,10 @@ pub struct Object {
 pub enum NodeState {
     /// Created, not started yet.
     Created,
-    /// Its process runs.
+    /// Its process runs and, if it has a readiness check, is ready.
     Running,
+    /// Its process runs, and its readiness check has not succeeded yet, or no longer does.
+    Unready,
     /// Its process is frozen.
     Paused,
     /// Its process exited with this code, or was killed (137).

@@ -1,6 +1,6 @@
 //! The desired state of a network, independent of any platform.
 
-use crate::{NodeName, Secret};
+use crate::{ClusterKey, InstanceId, Labels, NodeName, Secret, shared_volume_name, volume_name};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -69,6 +69,12 @@ pub struct NodeSpec {
     pub ports: Vec<Port>,
     /// Its resource limits.
     pub limits: Limits,
+    /// The check that decides when it is ready; `None`: as soon as its process runs. Never of a job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub readiness: Option<Readiness>,
+    /// It is a job with a [result](crate::job_result): its log is kept until it is dropped.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub result: bool,
     /// Its root file system is read-only; every file then lies below a volume.
     pub read_only_root: bool,
     /// The machine that it runs on, by [`Machine::id`](crate::Machine::id); `None`: the platform chooses.
@@ -114,10 +120,31 @@ pub struct File {
 /// A named volume of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volume {
-    /// Its name in the node.
+    /// Its name in the node; of a shared volume, its name in the cluster.
     pub name: String,
     /// Its mount path.
     pub path: String,
+    /// One volume for all nodes of the cluster that name it. They run as one user and on one machine. It belongs to
+    /// no node: it is removed with the cluster alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
+}
+
+impl Volume {
+    /// Its name on the platform.
+    pub fn object_name(&self, key: &ClusterKey, node: &NodeName) -> String {
+        if self.shared {
+            shared_volume_name(key, &self.name)
+        } else {
+            volume_name(key, node, &self.name)
+        }
+    }
+
+    /// Its labels on the platform.
+    pub fn labels(&self, instance: InstanceId, key: &ClusterKey, node: &NodeName) -> Labels {
+        let labels = Labels::of_cluster(instance, key);
+        if self.shared { labels } else { labels.node(node) }
+    }
 }
 
 /// A port of a node.
@@ -164,6 +191,27 @@ pub struct Limits {
     pub memory_bytes: u64,
     /// Processes and threads.
     pub processes: u32,
+    /// Processor time, in thousandths of a processor; `None`: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_millis: Option<u32>,
+}
+
+/// A check of a node's readiness. The platform runs it in the node, again and again. Its failure restarts no node
+/// by itself, except on a platform that cannot keep one that is no longer ready. Until the first success, other
+/// nodes may be unable to resolve the node's name, so a check must not depend on nodes that need this one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// The program and its arguments. Exit code 0: ready.
+    pub command: Vec<String>,
+    /// Pause between two runs, in seconds.
+    pub interval: u32,
+    /// Time limit of a run, in seconds. A run that exceeds it has failed.
+    pub timeout: u32,
+}
+
+impl Readiness {
+    /// Number of consecutive failures after which a ready node is no longer ready.
+    pub const FAILURES: u32 = 3;
 }
 
 /// The destination of a node's output.
@@ -347,7 +395,10 @@ mod tests {
                 limits: Limits {
                     memory_bytes: 1,
                     processes: 1,
+                    cpu_millis: None,
                 },
+                readiness: None,
+                result: false,
                 read_only_root: false,
                 machine: None,
                 log: LogConfig::default(),

@@ -359,13 +359,17 @@ mod tests {
                 .map(|p| Volume {
                     name: p.trim_matches('/').to_owned(),
                     path: (*p).to_owned(),
+                    shared: false,
                 })
                 .collect(),
             ports: vec![],
             limits: Limits {
                 memory_bytes: 1,
                 processes: 1,
+                cpu_millis: None,
             },
+            readiness: None,
+            result: false,
             read_only_root,
             log: LogConfig::default(),
             stop_signal: "SIGTERM".into(),

@@ -1,17 +1,27 @@
 //! Renders a spec into an engine request. Pure.
 
 use bollard::models::{
-    ContainerCreateBody, EndpointSettings, HostConfig, HostConfigLogConfig, Mount, MountType,
+    ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType,
     NetworkingConfig, PortBinding, PortMap, RestartPolicy, RestartPolicyNameEnum,
 };
 use chainpool_agent::{
     ClusterKey, Error, ImageRef, InstanceId, Labels, Limits, LogConfig, LogType, NodeSpec, Port, Protocol,
-    Result, Variable, network_name, node_object_name, volume_name,
+    Readiness, Result, Variable, network_name, node_object_name,
 };
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr},
 };
+
+/// A processor limit in the engine's unit, 1e-9 of a processor.
+pub(crate) fn nano_cpus(millis: u32) -> i64 {
+    i64::from(millis) * 1_000_000
+}
+
+/// Nanoseconds of a second.
+pub(crate) const NANOS: i64 = 1_000_000_000;
+/// The time for the first success of a readiness check, in seconds: longer than any operation.
+const START_PERIOD: u32 = 7 * 24 * 3600;
 
 /// Renders the create request of a node's container.
 pub(crate) fn container_body(
@@ -52,6 +62,7 @@ pub(crate) fn container_body(
         ),
         stop_signal: Some(node.stop_signal.clone()),
         stop_timeout: Some(i64::from(node.stop_timeout)),
+        healthcheck: Some(health_check(node.readiness.as_ref())),
         host_config: Some(host_config(bind, key, node)?),
         networking_config: Some(NetworkingConfig {
             endpoints_config: Some(HashMap::from([(network, endpoint)])),
@@ -88,6 +99,7 @@ fn host_config(bind: IpAddr, key: &ClusterKey, node: &NodeSpec) -> Result<HostCo
     let Limits {
         memory_bytes,
         processes,
+        cpu_millis,
     } = node.limits;
     let memory = i64::try_from(memory_bytes).map_err(|_| {
         Error::Refused(format!(
@@ -97,7 +109,7 @@ fn host_config(bind: IpAddr, key: &ClusterKey, node: &NodeSpec) -> Result<HostCo
     })?;
     let mounts = node.volumes.iter().map(|volume| Mount {
         target: Some(volume.path.clone()),
-        source: Some(volume_name(key, &node.name, &volume.name)),
+        source: Some(volume.object_name(key, &node.name)),
         typ: Some(MountType::VOLUME),
         ..Mount::default()
     });
@@ -105,6 +117,7 @@ fn host_config(bind: IpAddr, key: &ClusterKey, node: &NodeSpec) -> Result<HostCo
         memory: Some(memory),
         memory_swap: Some(memory), // the same value for memory plus swap disables swap
         pids_limit: Some(i64::from(processes)),
+        nano_cpus: cpu_millis.map(nano_cpus),
         log_config: Some(log_config(&node.log, &node_object_name(key, &node.name))),
         network_mode: Some(network_name(key)),
         port_bindings: Some(port_bindings(bind, &node.ports)),
@@ -118,6 +131,31 @@ fn host_config(bind: IpAddr, key: &ClusterKey, node: &NodeSpec) -> Result<HostCo
         readonly_rootfs: Some(node.read_only_root),
         ..HostConfig::default()
     })
+}
+
+/// A readiness check as the engine's health check. Without one, the image's own is disabled.
+pub(crate) fn health_check(readiness: Option<&Readiness>) -> HealthConfig {
+    let Some(Readiness {
+        command,
+        interval,
+        timeout,
+    }) = readiness
+    else {
+        return HealthConfig {
+            test: Some(vec!["NONE".to_owned()]),
+            ..HealthConfig::default()
+        };
+    };
+    let nanos = |seconds: u32| Some(i64::from(seconds) * NANOS);
+    HealthConfig {
+        test: Some([&["CMD".to_owned()], command.as_slice()].concat()),
+        interval: nanos(*interval),
+        timeout: nanos(*timeout),
+        retries: Some(Readiness::FAILURES.into()),
+        // Failures before the first success do not count: a swarm would replace the node.
+        start_period: nanos(START_PERIOD),
+        ..HealthConfig::default()
+    }
 }
 
 pub(crate) fn variable(name: &str, value: &Variable) -> String {

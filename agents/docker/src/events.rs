@@ -6,9 +6,17 @@ use chainpool_agent::{InstanceId, LABEL_JOB, LabelFilter, Labels, Wake, WakeStre
 use futures::{Stream, StreamExt, future, stream};
 use std::{collections::VecDeque, sync::Arc};
 
-/// Container events that count as changes; `health_status` and `exec` do not.
-const ACTIONS: [&str; 8] = [
-    "start", "die", "stop", "kill", "pause", "unpause", "oom", "destroy",
+/// Container events that count as changes; `exec` does not. An engine reports a `health_status` only when it changes.
+const ACTIONS: [&str; 9] = [
+    "start",
+    "die",
+    "stop",
+    "kill",
+    "pause",
+    "unpause",
+    "oom",
+    "destroy",
+    "health_status",
 ];
 
 /// Opens the stream at its first poll.

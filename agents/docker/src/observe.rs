@@ -127,7 +127,8 @@ fn container_object(container: ContainerSummary) -> Option<Object> {
         ObjectKind::Node
     };
     let mut state = Some(state(&container));
-    if kind == ObjectKind::Node && state == Some(NodeState::Running) && is_disconnected(&container, &labels) {
+    let runs = matches!(state, Some(NodeState::Running | NodeState::Unready));
+    if kind == ObjectKind::Node && runs && is_disconnected(&container, &labels) {
         state = Some(NodeState::Changing(DISCONNECTED.to_owned()));
     }
     let name = container
@@ -209,6 +210,7 @@ fn state(container: &ContainerSummary) -> NodeState {
     let status = container.status.as_deref().unwrap_or_default();
     match container.state {
         Some(State::CREATED) => NodeState::Created,
+        Some(State::RUNNING) if is_unready(status) => NodeState::Unready,
         Some(State::RUNNING) => NodeState::Running,
         Some(State::PAUSED) => NodeState::Paused,
         Some(State::EXITED) => {
@@ -220,6 +222,12 @@ fn state(container: &ContainerSummary) -> NodeState {
         Some(State::STOPPING) => NodeState::Changing("stopping".to_owned()),
         Some(State::EMPTY) | None => NodeState::Changing(status.to_owned()),
     }
+}
+
+/// The result of the health check in `Up 5 seconds (health: starting)` or `Up 5 seconds (unhealthy)`; a container
+/// without one has none.
+fn is_unready(status: &str) -> bool {
+    status.ends_with("(health: starting)") || status.ends_with("(unhealthy)")
 }
 
 /// The code in `Exited (137) 5 seconds ago`.
@@ -236,6 +244,23 @@ mod tests {
         assert_eq!(exit_code("Exited (137) 5 seconds ago"), Some(137));
         assert_eq!(exit_code("Exited (0) Less than a second ago"), Some(0));
         assert_eq!(exit_code("Up 5 seconds"), None);
+    }
+
+    #[test]
+    fn readiness_is_read_from_the_listing() {
+        for (status, expected) in [
+            ("Up 5 seconds", NodeState::Running),
+            ("Up 5 seconds (healthy)", NodeState::Running),
+            ("Up Less than a second (health: starting)", NodeState::Unready),
+            ("Up 2 hours (unhealthy)", NodeState::Unready),
+        ] {
+            let container = ContainerSummary {
+                state: Some(State::RUNNING),
+                status: Some(status.to_owned()),
+                ..ContainerSummary::default()
+            };
+            assert_eq!(state(&container), expected, "{status}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::{
     engine::{CALL, CallError},
 };
 use bollard::{models::VolumeCreateRequest, query_parameters::RemoveVolumeOptionsBuilder};
-use chainpool_agent::{ClusterKey, Error, Labels, NodeSpec, Result, Volume, absent_is_fine, volume_name};
+use chainpool_agent::{ClusterKey, Error, Labels, NodeSpec, Result, Volume, absent_is_fine};
 use futures::future::try_join_all;
 use std::collections::BTreeSet;
 
@@ -33,8 +33,8 @@ impl DockerAgent {
 
     async fn volume_ensure(&self, key: &ClusterKey, node: &NodeSpec, volume: &Volume) -> Result<bool> {
         let docker = self.engine.docker().await?;
-        let name = volume_name(key, &node.name, &volume.name);
-        let ours = Labels::of_cluster(self.instance, key).node(&node.name);
+        let name = volume.object_name(key, &node.name);
+        let ours = volume.labels(self.instance, key, &node.name);
         let creation = uuid::Uuid::new_v4().to_string();
         let mut labels = ours.to_map();
         labels.insert(LABEL_CREATION.to_owned(), creation.clone());

@@ -16,7 +16,7 @@ use chainpool_agent::{
     Agent, ByteStream, Capabilities, ClusterId, ClusterKey, Error, Generation, ImageRef, ImageRequest,
     Incarnation, InstanceId, Labels, LogLine, LogQuery, LogStream, NetworkSpec, NodeName, NodeSpec,
     NodeState, ObjectKind, Observation, PlatformKind, Port, Power, Probe, Result, Scope, SwarmRole, Volumes,
-    Wake, WakeStream, network_name, node_object_name, volume_name,
+    Wake, WakeStream, network_name, node_object_name,
 };
 use futures::{FutureExt, StreamExt, stream};
 use state::{Body, Entity, Process, Watcher};
@@ -73,9 +73,9 @@ impl MemoryAgent {
 
     /// Creates the node's volumes; existing ones of ours stay as they are.
     fn ensure_volumes(&self, key: &ClusterKey, node: &NodeSpec) -> Result<()> {
-        let ours = Labels::of_cluster(self.instance, key).node(&node.name);
         for volume in &node.volumes {
-            let name = volume_name(key, &node.name, &volume.name);
+            let ours = volume.labels(self.instance, key, &node.name);
+            let name = volume.object_name(key, &node.name);
             self.world.adopt_or_create(ObjectKind::Volume, &name, &ours, || {
                 Body::Volume(Default::default())
             })?;
@@ -397,7 +397,7 @@ impl Entity {
         } = self.labels.clone()?;
         let (kind, state) = match &self.body {
             Body::Node(process) if process.job => (ObjectKind::Job, Some(process.state.clone())),
-            Body::Node(process) => (kind, Some(process.state.clone())),
+            Body::Node(process) => (kind, Some(process.reported_state())),
             _ => (kind, None),
         };
         Some(chainpool_agent::Object {

@@ -5,7 +5,7 @@ use crate::{
     state::{Entry, Process, State},
 };
 use chainpool_agent::{
-    NodeName, NodeState, Variable,
+    NodeName, NodeState, ObjectKind, Variable,
     kit::program::{Step, steps},
     node_object_name,
 };
@@ -33,6 +33,7 @@ pub(crate) async fn run(world: Arc<World>, name: String, number: u64, command: V
         if let Some(code) = run.step(step).await {
             return run.world.end(&run.name, code);
         }
+        run.check_readiness();
         run.world.notify();
     }
     run.world.end(&run.name, 0);
@@ -127,6 +128,12 @@ impl Run {
                 self.write(path, format!("{text}\n").into_bytes());
                 return None;
             }
+            Step::Remove(path) => {
+                if let Some(files) = self.world.state().files(&self.name, path) {
+                    files.remove(path);
+                }
+                return None;
+            }
             Step::Count(path) => {
                 let mut content = self.read(path).map(|entry| entry.content).unwrap_or_default();
                 content.push(b'\n');
@@ -146,12 +153,39 @@ impl Run {
                 "processes {}",
                 held(self.with(|process, _| *count > process.spec.limits.processes)?)
             ),
+            Step::Processor => format!(
+                "processor {}",
+                held(
+                    self.with(|process, _| process.spec.limits.cpu_millis.is_some_and(|limit| limit <= 500))?
+                )
+            ),
             Step::Echo(port) => {
                 self.with(|process, _| process.echoes.insert(*port))?;
                 return None;
             }
             _ => return None,
         })
+    }
+
+    /// Runs the readiness check. Only the node itself changes its files, so it runs after each step.
+    fn check_readiness(&self) {
+        let Some(Some(check)) = self.with(|process, _| process.spec.readiness.clone()) else {
+            return;
+        };
+        let is_met = |step: &Step| match step {
+            Step::Expect(path, text) => self
+                .read(path)
+                .is_some_and(|entry| String::from_utf8_lossy(&entry.content).trim_end() == text),
+            _ => false,
+        };
+        let is_ready = steps(&check.command).is_some_and(|steps| steps.iter().all(is_met));
+        let was_ready = self.with(|process, _| std::mem::replace(&mut process.is_ready, is_ready));
+        if was_ready == Some(!is_ready) {
+            let mut state = self.world.state();
+            let node = (ObjectKind::Node, self.name.clone());
+            let labels = state.entities.get(&node).and_then(|entity| entity.labels.clone());
+            state.wake(labels.as_ref(), None);
+        }
     }
 
     /// Waits until another node of this cluster listens.

@@ -48,6 +48,7 @@ impl World {
         let world = self.me.upgrade().expect("the caller holds it");
         if let Some(process) = state.process(name) {
             process.starts += 1;
+            process.is_ready = false;
             process.state = NodeState::Running;
             process.task = Some(
                 tokio::spawn(program::run(

@@ -1,7 +1,7 @@
 //! The state of the platform: a table of named objects, ours and foreign.
 
 use bytes::Bytes;
-use chainpool_agent::{ClusterKey, InstanceId, Labels, NodeSpec, NodeState, ObjectKind, Wake, volume_name};
+use chainpool_agent::{ClusterKey, InstanceId, Labels, NodeSpec, NodeState, ObjectKind, Wake};
 use ipnet::Ipv4Net;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -61,6 +61,8 @@ pub(crate) struct Process {
     /// Number of lines ever written.
     pub(crate) written: usize,
     pub(crate) starts: u64,
+    /// The readiness check succeeded at its latest run.
+    pub(crate) is_ready: bool,
     pub(crate) task: Option<AbortHandle>,
 }
 
@@ -84,6 +86,7 @@ impl Process {
             log_bytes: 0,
             written: 0,
             starts: 0,
+            is_ready: false,
             task: None,
         }
     }
@@ -96,6 +99,14 @@ impl Process {
         };
         process.spec.ports.clear();
         process
+    }
+
+    /// The state that the platform reports.
+    pub(crate) fn reported_state(&self) -> NodeState {
+        if self.state == NodeState::Running && self.spec.readiness.is_some() && !self.is_ready {
+            return NodeState::Unready;
+        }
+        self.state.clone()
     }
 
     pub(crate) fn incarnation(&self) -> Option<u64> {
@@ -154,7 +165,7 @@ impl State {
             .volumes
             .iter()
             .find(|volume| path.starts_with(&format!("{}/", volume.path)));
-        match volume.map(|volume| volume_name(&process.key, &process.spec.name, &volume.name)) {
+        match volume.map(|volume| volume.object_name(&process.key, &process.spec.name)) {
             Some(name) => match &mut self.entities.get_mut(&(ObjectKind::Volume, name))?.body {
                 Body::Volume(files) => Some(files),
                 _ => None,

@@ -42,6 +42,14 @@ enum Fault {
     Machines,
     /// Claims to take no subnets.
     Subnets,
+    /// Reports an unready node as running.
+    Ready,
+    /// Gives each node its own volume instead of a shared one.
+    Unshared,
+    /// Ignores the limit of processor time.
+    Unlimited,
+    /// Loses the log of a completed job.
+    LostResults,
 }
 
 struct FaultyAgent {
@@ -71,7 +79,14 @@ impl Agent for FaultyAgent {
     }
 
     async fn observe(&self, scope: Scope) -> Result<Observation> {
-        self.inner.observe(scope).await
+        let mut seen = self.inner.observe(scope).await?;
+        if self.is(Fault::Ready) {
+            let states = seen.objects.iter_mut().filter_map(|object| object.state.as_mut());
+            states
+                .filter(|state| **state == NodeState::Unready)
+                .for_each(|state| *state = NodeState::Running);
+        }
+        Ok(seen)
     }
 
     fn watch(&self) -> WakeStream {
@@ -105,6 +120,12 @@ impl Agent for FaultyAgent {
         let mut node = node.clone();
         if self.is(Fault::Once) {
             node.files.iter_mut().for_each(|file| file.once = false);
+        }
+        if self.is(Fault::Unshared) {
+            node.volumes.iter_mut().for_each(|volume| volume.shared = false);
+        }
+        if self.is(Fault::Unlimited) {
+            node.limits.cpu_millis = None;
         }
         if self.is(Fault::Restarts) && matches!(power, Power::On { after: Some(_) }) {
             self.inner.ensure_node(key, &node, image, &Power::Off).await?;
@@ -163,6 +184,18 @@ impl Agent for FaultyAgent {
         if self.is(Fault::Tail) && !query.follow {
             query.tail = None;
         }
+        if self.is(Fault::LostResults) {
+            let seen = self.inner.observe(Scope::Cluster(key.cluster)).await?.objects;
+            let is_it = |object: &chainpool_agent::Object| {
+                object.node.as_ref() == Some(node) && object.state == Some(NodeState::Exited(0))
+            };
+            if seen
+                .iter()
+                .any(|object| object.kind == ObjectKind::Job && is_it(object))
+            {
+                return Err(Error::Refused("its log is gone".into()));
+            }
+        }
         let (log, one) = (self.inner.logs(key, node, query).await?, self.is(Fault::Streams));
         Ok(log
             .map_ok(move |line| LogLine {
@@ -201,11 +234,16 @@ faulty! {
     a_dropped_later_generation_is_detected: Generation fails ["drop-generation"];
     a_second_restart_is_detected: Restarts fails ["restart-once", "every-verb-twice", "every-answer-lost"];
     a_job_that_runs_again_is_detected: JobsAgain fails
-        ["job", "job-cut-off", "every-verb-twice", "every-answer-lost", "platform-restarted"];
-    a_job_without_output_is_detected: JobsWithoutOutput fails ["job", "job-waited-for", "job-failed", "job-replaced", "job-cut-off"];
+        ["job", "job-cut-off", "job-result", "every-verb-twice", "every-answer-lost", "platform-restarted"];
+    a_job_without_output_is_detected: JobsWithoutOutput fails
+        ["job", "job-waited-for", "job-failed", "job-replaced", "job-cut-off", "job-result"];
     a_rewritten_once_file_is_detected: Once fails ["file-once", "every-verb-twice", "every-verb-cut-off", "every-answer-lost"];
     a_kept_volume_is_detected: Keeps fails
-        ["volumes-purged", "job", "every-verb-twice", "every-verb-cut-off", "every-answer-lost", "platform-restarted"];
+        ["volumes-purged", "volume-shared", "job", "every-verb-twice", "every-verb-cut-off", "every-answer-lost", "platform-restarted"];
     claimed_machines_are_detected: Machines fails ["capability-machines"];
     denied_subnets_are_detected: Subnets fails ["subnet", "subnet-occupied"];
+    an_unready_node_that_is_reported_as_running_is_detected: Ready fails ["readiness", "readiness-lost", "readiness-watched"];
+    a_shared_volume_of_each_node_is_detected: Unshared fails ["volume-shared"];
+    an_ignored_limit_of_processor_time_is_detected: Unlimited fails ["processor-limit"];
+    a_lost_result_is_detected: LostResults fails ["job-result"];
 }

@@ -6,7 +6,7 @@ use crate::{
     pod,
     user::User,
 };
-use chainpool_agent::{Audience, Error, LogType, NodeName, Port, Result, Variable, volume_name};
+use chainpool_agent::{Audience, Error, LogType, NodeName, Port, Result, Variable, Volume};
 use k8s_openapi::{
     ByteString,
     api::{
@@ -247,9 +247,14 @@ impl NodeBuilder<'_> {
     }
 
     fn claims(&self) -> Vec<PersistentVolumeClaim> {
-        let claim = |name: String| PersistentVolumeClaim {
-            metadata: metadata(self.key, name, &self.labels()),
+        let claim = |volume: &Volume| PersistentVolumeClaim {
+            metadata: metadata(
+                self.key,
+                volume.object_name(self.key, &self.node.name),
+                &volume.labels(self.instance, self.key, &self.node.name),
+            ),
             spec: Some(PersistentVolumeClaimSpec {
+                // Several pods of one machine may use it.
                 access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
                 storage_class_name: self.storage_class.map(str::to_owned),
                 resources: Some(VolumeResourceRequirements {
@@ -263,11 +268,7 @@ impl NodeBuilder<'_> {
             }),
             status: None,
         };
-        self.node
-            .volumes
-            .iter()
-            .map(|v| claim(volume_name(self.key, &self.node.name, &v.name)))
-            .collect()
+        self.node.volumes.iter().map(claim).collect()
     }
 }
 

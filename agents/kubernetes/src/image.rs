@@ -322,7 +322,7 @@ fn pull_pod(image: &str, login: Option<&str>) -> Pod {
                 image: Some(image.to_owned()),
                 image_pull_policy: Some("IfNotPresent".to_owned()),
                 command: Some(vec![MISSING_COMMAND.to_owned()]),
-                resources: Some(resources("16Mi")),
+                resources: Some(resources("16Mi", None)),
                 security_context: Some(security(true)),
                 ..Container::default()
             }],

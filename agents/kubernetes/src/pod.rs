@@ -5,13 +5,13 @@ use crate::{
     node_builder::{NodeBuilder, job_label, label_map, protocol, selector, variables_name},
     user::User,
 };
-use chainpool_agent::{Error, LABEL_CLUSTER, Labels, Result, Variable, volume_name};
+use chainpool_agent::{Error, LABEL_CLUSTER, Labels, Readiness, Result, Variable};
 use k8s_openapi::{
     api::core::v1::{
         Affinity, Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource,
-        KeyToPath, LocalObjectReference, NodeAffinity, NodeSelector, NodeSelectorRequirement,
-        NodeSelectorTerm, PersistentVolumeClaimVolumeSource, PodAffinityTerm, PodAntiAffinity,
-        PodSecurityContext, PodSpec, PodTemplateSpec, ProjectedVolumeSource, ResourceRequirements,
+        ExecAction, KeyToPath, LocalObjectReference, NodeAffinity, NodeSelector, NodeSelectorRequirement,
+        NodeSelectorTerm, PersistentVolumeClaimVolumeSource, PodAffinity, PodAffinityTerm, PodAntiAffinity,
+        PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ProjectedVolumeSource, ResourceRequirements,
         SeccompProfile, SecretKeySelector, SecretProjection, SecurityContext, Sysctl, Volume, VolumeMount,
         VolumeProjection, WeightedPodAffinityTerm,
     },
@@ -21,10 +21,31 @@ use std::collections::BTreeMap;
 
 /// The container of the node.
 pub(crate) const NODE: &str = "node";
+fn readiness_probe(readiness: &Readiness) -> Probe {
+    let Readiness {
+        command,
+        interval,
+        timeout,
+    } = readiness;
+    let number = |value: u32| Some(i32::try_from(value).unwrap_or(i32::MAX));
+    Probe {
+        // The API expands no variables here.
+        exec: Some(ExecAction {
+            command: Some(command.clone()),
+        }),
+        period_seconds: number(*interval),
+        timeout_seconds: number(*timeout),
+        failure_threshold: number(Readiness::FAILURES),
+        ..Probe::default()
+    }
+}
+
 /// The init container that places its files.
 pub(crate) const PLACE: &str = "place-files";
+/// Prefix of the labels of pods that share a volume; its name follows.
+const LABEL_SHARED: &str = "chainpool.shared-";
 /// The CPU request of a node: small, because free clusters are idle.
-const CPU: &str = "20m";
+const CPU_MILLIS: u32 = 20;
 /// Memory for placing files, in addition to three times their size, because they are read at once.
 const PLACE_MEMORY: usize = 64 << 20;
 
@@ -43,7 +64,12 @@ pub(crate) fn template(builder: &NodeBuilder<'_>, files: &Files, user: User) -> 
     };
     Ok(PodTemplateSpec {
         metadata: Some(ObjectMeta {
-            labels: Some(label_map(&builder.labels().hash(&node.hash))),
+            labels: Some(
+                label_map(&builder.labels().hash(&node.hash))
+                    .into_iter()
+                    .chain(shared_labels(builder))
+                    .collect(),
+            ),
             ..ObjectMeta::default()
         }),
         spec: Some(PodSpec {
@@ -118,7 +144,8 @@ fn container(builder: &NodeBuilder<'_>, files: &Files) -> Result<Container> {
         )
         .filter(|e: &Vec<_>| !e.is_empty()),
         ports: Some(ports.collect()).filter(|p: &Vec<_>| !p.is_empty()),
-        resources: Some(resources(&memory.to_string())),
+        readiness_probe: node.readiness.as_ref().map(readiness_probe),
+        resources: Some(resources(&memory.to_string(), node.limits.cpu_millis)),
         security_context: Some(security(node.read_only_root)),
         volume_mounts: Some(mounts).filter(|m| !m.is_empty()),
         ..Container::default()
@@ -147,7 +174,7 @@ fn place(builder: &NodeBuilder<'_>, files: &Files, image: &str) -> Container {
         image: Some(image.to_owned()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         command: Some([vec!["/usr/bin/chainpool-place".to_owned()], files.arguments()].concat()),
-        resources: Some(resources(&(PLACE_MEMORY + 3 * size).to_string())),
+        resources: Some(resources(&(PLACE_MEMORY + 3 * size).to_string(), None)),
         security_context: Some(security(true)),
         // Puts its output into the pod's status.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
@@ -164,7 +191,7 @@ fn volumes(builder: &NodeBuilder<'_>, files: &Files) -> Vec<Volume> {
         .map(|v| Volume {
             name: volume_id(&v.name),
             persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-                claim_name: volume_name(builder.key, &builder.node.name, &v.name),
+                claim_name: v.object_name(builder.key, &builder.node.name),
                 read_only: None,
             }),
             ..Volume::default()
@@ -239,19 +266,26 @@ pub(crate) fn security(read_only_root: bool) -> SecurityContext {
     }
 }
 
-pub(crate) fn resources(memory: &str) -> ResourceRequirements {
+pub(crate) fn resources(memory: &str, cpu_millis: Option<u32>) -> ResourceRequirements {
     let memory = ("memory".to_owned(), Quantity(memory.to_owned()));
+    let cpu = |millis: u32| ("cpu".to_owned(), Quantity(format!("{millis}m")));
+    // A request above the limit is invalid.
+    let request = cpu_millis.map_or(CPU_MILLIS, |limit| limit.min(CPU_MILLIS));
     ResourceRequirements {
-        limits: Some(BTreeMap::from([memory.clone()])),
-        requests: Some(BTreeMap::from([
-            memory,
-            ("cpu".to_owned(), Quantity(CPU.to_owned())),
-        ])),
+        limits: Some([memory.clone()].into_iter().chain(cpu_millis.map(cpu)).collect()),
+        requests: Some(BTreeMap::from([memory, cpu(request)])),
         claims: None,
     }
 }
 
-/// Spreads the nodes of a cluster over machines if possible. A node with a named machine runs there.
+/// Labels of a pod for its shared volumes.
+fn shared_labels(builder: &NodeBuilder<'_>) -> impl Iterator<Item = (String, String)> {
+    let shared = builder.node.volumes.iter().filter(|volume| volume.shared);
+    shared.map(|volume| (format!("{LABEL_SHARED}{}", volume.name), "true".to_owned()))
+}
+
+/// Spreads the nodes of a cluster over machines if possible. A node with a named machine runs there, and nodes that
+/// share a volume run on one machine.
 fn affinity(builder: &NodeBuilder<'_>) -> Affinity {
     let labels = Labels::of_cluster(builder.instance, builder.key);
     let cluster = label_map(&labels)
@@ -263,6 +297,13 @@ fn affinity(builder: &NodeBuilder<'_>) -> Affinity {
         topology_key: "kubernetes.io/hostname".to_owned(),
         ..PodAffinityTerm::default()
     };
+    let together: Vec<PodAffinityTerm> = shared_labels(builder)
+        .map(|label| PodAffinityTerm {
+            label_selector: Some(selector(&BTreeMap::from([label]))),
+            topology_key: "kubernetes.io/hostname".to_owned(),
+            ..PodAffinityTerm::default()
+        })
+        .collect();
     let machine = builder.node.machine.as_ref().map(|machine| NodeAffinity {
         required_during_scheduling_ignored_during_execution: Some(NodeSelector {
             node_selector_terms: vec![NodeSelectorTerm {
@@ -285,7 +326,10 @@ fn affinity(builder: &NodeBuilder<'_>) -> Affinity {
             ..PodAntiAffinity::default()
         }),
         node_affinity: machine,
-        pod_affinity: None,
+        pod_affinity: (!together.is_empty()).then(|| PodAffinity {
+            required_during_scheduling_ignored_during_execution: Some(together),
+            ..PodAffinity::default()
+        }),
     }
 }
 

@@ -99,6 +99,7 @@ impl<'a> PodStatus<'a> {
             return NodeState::Changing("stopping".to_owned());
         }
         match self.state(NODE) {
+            Some(ContainerState { running: Some(_), .. }) if self.is_unready() => NodeState::Unready,
             Some(ContainerState { running: Some(_), .. }) => NodeState::Running,
             Some(ContainerState {
                 terminated: Some(terminated),
@@ -116,6 +117,15 @@ impl<'a> PodStatus<'a> {
                 )),
             },
         }
+    }
+
+    /// Returns true if the node has a readiness check that has not succeeded.
+    fn is_unready(&self) -> bool {
+        let containers = self.0.spec.iter().flat_map(|spec| &spec.containers);
+        let has_check = containers
+            .into_iter()
+            .any(|container| container.name == NODE && container.readiness_probe.is_some());
+        has_check && self.container(NODE).is_some_and(|status| !status.ready)
     }
 
     /// The reason why the node does not start, with the platform's message; `None` without a known problem.
@@ -234,6 +244,27 @@ mod tests {
             ),
         ] {
             assert_eq!(PodStatus::of(&pod).node_state(), state);
+        }
+    }
+
+    #[test]
+    fn a_node_with_a_readiness_check_runs_when_it_is_ready() {
+        let pod = |ready: bool, probe: &serde_json::Value| -> Pod {
+            serde_json::from_value(json!({
+                "spec": { "containers": [{ "name": "node", "readinessProbe": probe }] },
+                "status": { "containerStatuses": [{ "name": "node", "ready": ready, "restartCount": 0, "image": "i",
+                    "imageID": "i", "state": { "running": {} } }] },
+            }))
+            .expect("a pod")
+        };
+        let probe = json!({ "exec": { "command": ["check"] } });
+        for (ready, probe, state) in [
+            (false, &probe, NodeState::Unready),
+            (true, &probe, NodeState::Running),
+            // Without a check, a container is ready a moment after its start.
+            (false, &json!(null), NodeState::Running),
+        ] {
+            assert_eq!(PodStatus::of(&pod(ready, probe)).node_state(), state);
         }
     }
 

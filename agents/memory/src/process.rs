@@ -55,6 +55,8 @@ pub(crate) struct ProcessSpec {
     /// Its ports on the host.
     pub(crate) published: Box<[u16]>,
     pub(crate) limits: Limits,
+    /// The steps of its readiness check.
+    pub(crate) readiness: Option<Box<[program::Step]>>,
     pub(crate) read_only_root: bool,
     /// The largest size of its log.
     max_log_bytes: u64,
@@ -72,6 +74,10 @@ impl ProcessSpec {
             volumes: spec.volumes.clone().into(),
             published: spec.ports.iter().filter_map(|port| port.published).collect(),
             limits: spec.limits.clone(),
+            readiness: spec
+                .readiness
+                .as_ref()
+                .map(|check| program::steps(&check.command).unwrap_or_default().into()),
             read_only_root: spec.read_only_root,
             max_log_bytes: spec.log.max_bytes * u64::from(spec.log.max_files),
         }
@@ -95,6 +101,8 @@ pub(crate) struct Process {
     pub(crate) task: Option<AbortHandle>,
     /// Number of starts.
     pub(crate) starts: u64,
+    /// The readiness check succeeded at its latest run.
+    pub(crate) is_ready: bool,
     log: Log,
 }
 
@@ -111,6 +119,7 @@ impl Clone for Process {
             behavior,
             task: _,
             starts,
+            is_ready,
             log,
         } = self;
         Self {
@@ -124,6 +133,7 @@ impl Clone for Process {
             behavior: behavior.clone(),
             task: None,
             starts: *starts,
+            is_ready: *is_ready,
             log: log.clone(),
         }
     }
@@ -161,6 +171,7 @@ impl Process {
             behavior: NodeBehavior::default(),
             task: None,
             starts: 0,
+            is_ready: false,
             log: Log::default(),
         }
     }
@@ -173,6 +184,14 @@ impl Process {
         };
         process.spec.published = Box::default();
         process
+    }
+
+    /// The state that the platform reports.
+    pub(crate) fn reported_state(&self) -> NodeState {
+        if self.runs() && self.spec.readiness.is_some() && !self.is_ready {
+            return NodeState::Unready;
+        }
+        self.state.clone()
     }
 
     pub(crate) fn runs(&self) -> bool {

@@ -24,6 +24,7 @@ pub(crate) async fn run(world: Arc<World>, name: String, number: u64, steps: Vec
         if let Some(code) = run.perform(step).await {
             return run.world.end(&run.name, code);
         }
+        run.check_readiness();
         run.world.notify();
     }
     run.world.end(&run.name, 0);
@@ -105,6 +106,12 @@ impl Run {
                 self.write(path, format!("{text}\n").into_bytes());
                 return None;
             }
+            Step::Remove(path) => {
+                if let Some(files) = self.world.state().files(&self.name, path) {
+                    files.remove(path);
+                }
+                return None;
+            }
             Step::Count(path) => {
                 let mut content = self.read(path).map(|file| file.content).unwrap_or_default();
                 content.push(b'\n');
@@ -130,12 +137,36 @@ impl Run {
                     address.map(|address| address.to_string()).unwrap_or_default()
                 )
             }
+            Step::Processor => format!(
+                "processor {}",
+                held(self.with(|process| process.spec.limits.cpu_millis.is_some_and(|limit| limit <= 500))?)
+            ),
             Step::Echo(port) => {
                 self.with(|process| process.echoes.insert(*port))?;
                 return None;
             }
             _ => return None,
         })
+    }
+
+    /// Runs the readiness check. Only the node itself changes its files, so it runs after each step.
+    fn check_readiness(&self) {
+        let Some(Some(steps)) = self.with(|process| process.spec.readiness.clone()) else {
+            return;
+        };
+        let is_met = |step: &Step| match step {
+            Step::Expect(path, text) => self
+                .read(path)
+                .is_some_and(|file| String::from_utf8_lossy(&file.content).trim_end() == text),
+            _ => false,
+        };
+        let is_ready = steps.iter().all(is_met);
+        let was_ready = self.with(|process| std::mem::replace(&mut process.is_ready, is_ready));
+        if was_ready == Some(!is_ready) {
+            let mut state = self.world.state();
+            let labels = state.labels(&self.name);
+            state.wake(labels.as_ref(), None);
+        }
     }
 
     /// Waits until another node of this cluster listens.

@@ -33,6 +33,7 @@ impl World {
             process.state = NodeState::Running;
             if was != NodeState::Paused {
                 process.starts += 1;
+                process.is_ready = false;
                 process.behavior = NodeBehavior::default();
                 match process.program.clone() {
                     Program::Steps(steps) => {

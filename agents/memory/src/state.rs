@@ -2,7 +2,7 @@
 
 use crate::{fault::Script, files::Files, ledger::Copy, process::Process};
 use chainpool_agent::{
-    ClusterKey, Error, InstanceId, Labels, Object, ObjectKind, ResourcesInUse, Result, Wake, volume_name,
+    ClusterKey, Error, InstanceId, Labels, Object, ObjectKind, ResourcesInUse, Result, Wake,
 };
 use ipnet::Ipv4Net;
 use std::{
@@ -97,7 +97,7 @@ impl Entity {
         } = self.labels.clone()?;
         let (kind, state) = match &self.body {
             Body::Node(process) if process.job => (ObjectKind::Job, Some(process.state.clone())),
-            Body::Node(process) => (kind, Some(process.state.clone())),
+            Body::Node(process) => (kind, Some(process.reported_state())),
             Body::Network(_) | Body::Volume(_) => (kind, None),
         };
         Some(Object {
@@ -183,7 +183,7 @@ impl State {
             .volumes
             .iter()
             .find(|volume| path.starts_with(&format!("{}/", volume.path)));
-        match volume.map(|volume| volume_name(&process.key, &process.spec.name, &volume.name)) {
+        match volume.map(|volume| volume.object_name(&process.key, &process.spec.name)) {
             Some(name) => self.volume_mut(name).map(|volume| &mut volume.files),
             None => self.process_mut(node).map(|process| &mut process.root),
         }

@@ -8,6 +8,7 @@ pub fn process_state(state: &NodeState) -> ProcessState {
     match state {
         NodeState::Created => ProcessState::Created,
         NodeState::Running => ProcessState::Running,
+        NodeState::Unready => ProcessState::Unready,
         NodeState::Paused => ProcessState::Paused,
         NodeState::Exited(code) => ProcessState::Exited(*code),
         NodeState::Changing(how) => ProcessState::Changing(how.clone()),

@@ -2,7 +2,10 @@
 //! nothing.
 
 use crate::operations::{Operations, outcome::Outcome, step_context::StepContext, step_error::StepError};
-use chainpool_agent::{ClusterSpec, Generation, NodeName, ObjectKind, Observation, Scope};
+use chainpool_agent::{
+    ClusterKey, ClusterSpec, Generation, NodeName, NodeSpec, ObjectKind, Observation, Scope, Volume,
+    shared_volume_name,
+};
 use chainpool_api::{Evidence, OperationKind};
 use chainpool_store::OperationRow;
 use std::collections::BTreeSet;
@@ -15,18 +18,29 @@ pub(crate) fn creates_ledger(kind: OperationKind) -> bool {
     )
 }
 
-/// Returns the nodes with fewer volumes in the inventory than in their spec.
+/// Returns the nodes with a volume in their spec that is not in the inventory.
 pub(crate) fn lost(spec: &ClusterSpec, generation: Generation, listed: &Observation) -> BTreeSet<NodeName> {
-    let there = |node: &NodeName| {
-        let of_node = listed
-            .objects
-            .iter()
-            .filter(|o| o.kind == ObjectKind::Volume && o.generation == generation);
-        of_node.filter(|o| o.node.as_ref() == Some(node)).count()
+    let volumes = || {
+        let objects = listed.objects.iter();
+        objects.filter(|object| object.kind == ObjectKind::Volume && object.generation == generation)
+    };
+    let has_all = |node: &NodeSpec| {
+        let (shared, own): (Vec<_>, Vec<_>) = node.volumes.iter().partition(|volume| volume.shared);
+        let of_node = volumes().filter(|found| found.node.as_ref() == Some(&node.name));
+        let is_there = |volume: &Volume| {
+            volumes().any(|found| {
+                let key = ClusterKey {
+                    cluster: found.cluster,
+                    generation,
+                };
+                found.node.is_none() && found.name == shared_volume_name(&key, &volume.name)
+            })
+        };
+        of_node.count() >= own.len() && shared.into_iter().all(is_there)
     };
     spec.nodes
         .iter()
-        .filter(|node| there(&node.name) < node.volumes.len())
+        .filter(|node| !has_all(node))
         .map(|node| node.name.clone())
         .collect()
 }
@@ -114,7 +128,7 @@ impl Operations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chainpool_agent::{ClusterId, Limits, LogConfig, NetworkSpec, NodeSpec, Object, SpecHash, Volume};
+    use chainpool_agent::{ClusterId, Limits, LogConfig, NetworkSpec, Object, SpecHash};
     use chainpool_api::NodeEvidence;
     use std::collections::BTreeMap;
 
@@ -135,13 +149,17 @@ mod tests {
                 .map(|v| Volume {
                     name: (*v).to_owned(),
                     path: format!("/{v}"),
+                    shared: false,
                 })
                 .collect(),
             ports: vec![],
             limits: Limits {
                 memory_bytes: 1,
                 processes: 1,
+                cpu_millis: None,
             },
+            readiness: None,
+            result: false,
             read_only_root: false,
             machine: None,
             log: LogConfig::default(),
@@ -197,5 +215,38 @@ mod tests {
             lost_unresponsive(&spec, 2, &listed(&[]), &evidence),
             [name("v1")].into()
         );
+    }
+
+    #[test]
+    fn a_lost_shared_volume_is_lost_to_all_its_nodes() {
+        let sharing = |text: &str| {
+            let mut node = node(text, &["data", "common"]);
+            node.volumes[1].shared = true;
+            node
+        };
+        let spec = ClusterSpec {
+            nodes: vec![sharing("v0"), sharing("v1"), node("v2", &["data"])],
+            jobs: vec![],
+            boot: vec![],
+            network: NetworkSpec { subnet: None },
+            facts: serde_json::Value::Null,
+            keys: BTreeMap::new(),
+        };
+        let mut seen = listed(&[("v0", 2), ("v1", 2), ("v2", 2)]);
+        assert_eq!(lost(&spec, 2, &seen), [name("v0"), name("v1")].into());
+        let cluster = ClusterId::new();
+        seen.objects.push(Object {
+            name: shared_volume_name(
+                &ClusterKey {
+                    cluster,
+                    generation: 2,
+                },
+                "common",
+            ),
+            cluster,
+            node: None,
+            ..seen.objects[0].clone()
+        });
+        assert_eq!(lost(&spec, 2, &seen), BTreeSet::new());
     }
 }

@@ -3,7 +3,8 @@
 pub(crate) mod action;
 pub(crate) mod amend;
 pub(crate) mod form;
-mod graph;
+mod map;
+mod timeline;
 
 use crate::{
     action_preview::ClusterAction,
@@ -18,7 +19,8 @@ use crate::{
 use askama::Template;
 use axum::extract::{Path, State};
 use chainpool_api as api;
-use graph::{Graph, Timeline};
+use map::Map;
+use timeline::Timeline;
 
 #[derive(Template)]
 #[template(path = "clusters/list.html")]
@@ -166,7 +168,7 @@ struct ClusterPage {
     head: Head,
     operation: Option<api::Operation>,
     recent: Vec<api::Operation>,
-    graph: Option<Graph>,
+    map: Option<Map>,
     timeline: Option<Timeline>,
     changes: Vec<api::HealthChange>,
     lease: Option<api::Lease>,
@@ -213,13 +215,13 @@ pub(crate) async fn show(
         None => None,
     };
     let frame = head.frame(&app, &request).await.live("cluster operation lease");
-    let graph = Graph::of(&head.cluster);
+    let map = Map::of(&head.cluster);
     page::html(&ClusterPage {
         frame,
         head,
         operation,
         recent,
-        graph,
+        map,
         timeline,
         changes,
         lease,
@@ -306,14 +308,14 @@ mod tests {
             operates: true,
             amendable: true,
         };
-        let graph = Graph::of(&head.cluster);
+        let map = Map::of(&head.cluster);
         let frame = frame(api::Role::Operator);
         ClusterPage {
             frame,
             head,
             operation: None,
             recent: Vec::new(),
-            graph,
+            map,
             timeline: None,
             changes: Vec::new(),
             lease: None,
@@ -336,11 +338,27 @@ mod tests {
         ] {
             assert!(html.contains(text), "{text} in\n{html}");
         }
-        assert_eq!(
-            html.matches("<line ").count(),
-            3,
-            "the three healthy nodes are connected"
-        );
+    }
+
+    #[test]
+    fn a_cluster_shows_the_sections_and_the_drawing_of_its_network_type() {
+        let html = page(crate::samples::fabric_cluster());
+        assert_page_policy(&html);
+        for text in [
+            "<h2>Topology</h2>",
+            "channel ch1, orderer0 leads",
+            "<s>peer0-org2</s>",
+            "peer, exited 137",
+            "peer0-org1 has joined channel ch2, attention",
+            "calls basic (problem)",
+            "<h2>Channels</h2>",
+            "<th scope=\"col\">leader</th>",
+            "<th scope=\"row\">ch2</th><td>9</td><td>none</td>",
+        ] {
+            assert!(html.contains(text), "{text} in\n{html}");
+        }
+        let other = page(crate::samples::cluster("amber", api::HealthState::Healthy));
+        assert!(!other.contains("Topology"), "{other}");
     }
 
     #[test]

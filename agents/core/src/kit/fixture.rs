@@ -143,12 +143,16 @@ impl<'g> Fixture<'g> {
             volumes: vec![Volume {
                 name: "data".into(),
                 path: "/data".into(),
+                shared: false,
             }],
             ports: steps.iter().filter_map(echo_port).collect(),
             limits: Limits {
                 memory_bytes: 32 << 20,
                 processes: 64,
+                cpu_millis: None,
             },
+            readiness: None,
+            result: false,
             read_only_root: false,
             machine: self.machines.first().cloned(),
             log: LogConfig::default(),
@@ -199,7 +203,7 @@ impl<'g> Fixture<'g> {
         Ok(())
     }
 
-    async fn state(
+    pub(super) async fn state(
         &self,
         key: &ClusterKey,
         node: &NodeSpec,
@@ -207,14 +211,16 @@ impl<'g> Fixture<'g> {
         wanted: fn(&NodeState) -> bool,
     ) -> TestResult {
         let poll = async || {
-            let state = self
-                .agent
-                .observe(Scope::Cluster(key.cluster))
-                .await?
-                .node_state(key.generation, &node.name);
+            let state = self.node_state(key, node).await?;
             Ok(wanted(&state).then_some(()).ok_or(format!("it is {state:?}")))
         };
         self.wait_until(&format!("node {} {what}", node.name), poll).await
+    }
+
+    /// The observed state of a node.
+    pub(super) async fn node_state(&self, key: &ClusterKey, node: &NodeSpec) -> Result<NodeState> {
+        let seen = self.agent.observe(Scope::Cluster(key.cluster)).await?;
+        Ok(seen.node_state(key.generation, &node.name))
     }
 
     /// The incarnation of a running node.

@@ -10,7 +10,8 @@ use super::{
     promise::{Promise, promise},
 };
 use crate::{
-    Agent, ClusterKey, Error, File, NodeSpec, NodeState, ObjectKind, Scope, Secret, Variable, Volumes,
+    Agent, ClusterKey, Error, File, LogQuery, NodeSpec, NodeState, ObjectKind, RESULT_BEGIN, RESULT_END,
+    Scope, Secret, Variable, Volumes, job_result,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::time::Duration;
@@ -41,6 +42,11 @@ pub(super) const PROMISES: &[Promise] = &[
         "job-cut-off",
         cut_off,
         "a job cut off at random points and repeated completes, and runs no more often than it was requested"
+    ),
+    promise!(
+        "job-result",
+        result,
+        "the result of a completed job, up to 1 MiB, is in its log until the job is dropped"
     ),
 ];
 
@@ -297,5 +303,47 @@ async fn cut_off(fixture: &Fixture<'_>) -> TestResult {
             "requested 3 times before it completed, it ran {runs} times"
         );
     }
+    Ok(())
+}
+
+async fn result(fixture: &Fixture<'_>) -> TestResult {
+    let lines = 9_000;
+    let steps = [
+        Step::Say(RESULT_BEGIN.into()),
+        Step::Flood(lines),
+        Step::Say(RESULT_END.into()),
+        Step::Exit(0),
+    ];
+    let job = hashed(NodeSpec {
+        result: true,
+        ..job(fixture, &steps)
+    });
+    let key = fixture.key();
+    fixture.network(&key).await?;
+    // Also for a caller that was cut off after the job had completed.
+    for agent in [&fixture.agent, &fixture.platform.connect(fixture.instance)?] {
+        ensure_completed(fixture, &**agent, &key, &job).await?;
+        wait_for_job_state(fixture, &key, &job, &NodeState::Exited(0)).await?;
+        let found = fixture
+            .retry("read the result", async || {
+                job_result(agent.logs(&key, &job.name, LogQuery::default()).await?).await
+            })
+            .await?;
+        let text = String::from_utf8_lossy(found.expose());
+        let number = |line: &str| {
+            line.strip_prefix("flood ")?
+                .split(' ')
+                .next()?
+                .parse::<u32>()
+                .ok()
+        };
+        let (first, last) = (text.lines().next(), text.lines().last());
+        check!(
+            text.lines().filter_map(number).eq(1..=lines) && last == Some("flooded"),
+            "the result is not whole: {first:?} to {last:?}"
+        );
+    }
+    let runs = runs(fixture, &key).await?;
+    check!(runs == 1, "it ran {runs} times");
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! A node uses no more than its limits.
 
 use super::{
-    fixture::Fixture,
+    fixture::{Fixture, hashed},
     outcome::{TestResult, check},
     program::Step,
     promise::{Promise, promise},
@@ -17,6 +17,11 @@ pub(super) const PROMISES: &[Promise] = &[
         "process-limit",
         processes,
         "a node cannot have more processes than its limit"
+    ),
+    promise!(
+        "processor-limit",
+        processor,
+        "a node cannot use more processor time than its limit"
     ),
 ];
 
@@ -58,6 +63,20 @@ async fn processes(fixture: &Fixture<'_>) -> TestResult {
     check!(
         output.contains("processes open"),
         "it did not get a quarter of the limit: {output}"
+    );
+    Ok(())
+}
+
+async fn processor(fixture: &Fixture<'_>) -> TestResult {
+    let mut node = fixture.node("v0", &[Step::Processor, Step::Stay]);
+    node.limits.cpu_millis = Some(250);
+    let node = hashed(node);
+    let key = fixture.start_cluster(&node).await?;
+    // A busy machine may give it less, so there is nothing to check without a limit.
+    let output = fixture.wait_for_output(&key, &node, "processor ").await?;
+    check!(
+        output.contains("processor held"),
+        "limited to a quarter of a processor, it used more than half of one: {output}"
     );
     Ok(())
 }

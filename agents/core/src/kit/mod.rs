@@ -34,6 +34,7 @@ mod ports;
 mod power;
 pub mod program;
 mod promise;
+mod readiness;
 mod repeat;
 mod run;
 pub mod table;
@@ -55,6 +56,7 @@ pub fn promises() -> Vec<Promise> {
         power::PROMISES,
         files::PROMISES,
         volumes::PROMISES,
+        readiness::PROMISES,
         drift::PROMISES,
         network::PROMISES,
         ports::PROMISES,

@@ -28,6 +28,8 @@ pub enum Step {
     Variable(String),
     /// Write this text to this path.
     Write(String, String),
+    /// Remove the file of this path.
+    Remove(String),
     /// Count starts in this file and print `life` and their number.
     Count(String),
     /// Try to write a file outside every volume; print `root held` or `root open`.
@@ -37,6 +39,8 @@ pub enum Step {
     Memory(u64),
     /// Try to run this number of processes at once; print `processes held` or `processes open`.
     Processes(u32),
+    /// Compute for four seconds; print `processor held`, or `processor open` if it had more than half of the time.
+    Processor,
     /// Print `addresses` and the node's IPv4 addresses.
     Addresses,
     /// Start an echo server on this TCP port.
@@ -94,6 +98,7 @@ impl Step {
             Self::Stat(path) => format!("echo \"stat {path}=$($b stat -c '%a %u %g' {path} 2>&1)\""),
             Self::Variable(name) => format!("echo \"variable {name}=${name}\""),
             Self::Write(path, text) => format!("echo {} > {path}", quoted(text)),
+            Self::Remove(path) => format!("$b rm -f {path}"),
             Self::Count(path) => format!("echo >> {path}; echo \"life $($b wc -l < {path})\""),
             Self::Root => {
                 "if (echo > /tmp/kit) 2> /dev/null; then echo 'root open'; else echo 'root held'; fi".into()
@@ -108,6 +113,12 @@ impl Step {
                 "if (i=0; while [ $i -lt {count} ]; do $b sleep 30 & i=$((i+1)); done) 2> /dev/null; \
                  then echo 'processes open'; else echo 'processes held'; fi"
             ),
+            // Hundredths of a second of the shell itself, which has no child processes in the loop.
+            Self::Processor => "read start rest < /proc/uptime; now=$start; \
+                 while [ $((${now%.*} - ${start%.*})) -lt 4 ]; do read now rest < /proc/uptime; done; \
+                 read a b c d e f g h i j k l m user system rest < /proc/$$/stat; \
+                 if [ $((user + system)) -gt 200 ]; then echo 'processor open'; else echo 'processor held'; fi"
+                .into(),
             Self::Addresses => {
                 "echo addresses $($b ip -4 addr | $b grep -o 'inet [0-9.]*' | $b cut -d ' ' -f 2)".into()
             }

@@ -1,12 +1,12 @@
 //! Keeping and purging a node's volumes.
 
 use super::{
-    fixture::{Fixture, values},
+    fixture::{Fixture, hashed, values},
     outcome::{TestResult, check},
     program::Step,
     promise::{Promise, promise},
 };
-use crate::{NodeSpec, NodeState, ObjectKind, Scope, Volumes};
+use crate::{NodeSpec, NodeState, ObjectKind, Scope, Volume, Volumes};
 
 pub(super) const PROMISES: &[Promise] = &[
     promise!(
@@ -18,6 +18,11 @@ pub(super) const PROMISES: &[Promise] = &[
         "volumes-purged",
         purged,
         "a node dropped with Purge starts with empty volumes; other nodes' volumes stay"
+    ),
+    promise!(
+        "volume-shared",
+        shared,
+        "nodes share a volume of their cluster, which outlives each of them"
     ),
 ];
 
@@ -90,6 +95,54 @@ async fn purged(fixture: &Fixture<'_>) -> TestResult {
             .last()
             .is_some_and(|found| *found != "first"),
         "{output}"
+    );
+    Ok(())
+}
+
+/// A node with a volume that it shares, beside its own.
+fn sharing_node(fixture: &Fixture<'_>, name: &str, steps: &[Step]) -> NodeSpec {
+    let mut node = fixture.node(name, &[steps, &[Step::Say("done".into()), Step::Stay]].concat());
+    node.volumes.push(Volume {
+        name: "common".into(),
+        path: "/common".into(),
+        shared: true,
+    });
+    hashed(node)
+}
+
+async fn shared(fixture: &Fixture<'_>) -> TestResult {
+    let file = "/common/left".to_owned();
+    let show = Step::Show(file.clone());
+    let writer = sharing_node(fixture, "v0", &[Step::Write(file, "by v0".into())]);
+    let key = fixture.start_cluster(&writer).await?;
+    fixture.wait_for_output(&key, &writer, "done").await?;
+    let reader = sharing_node(fixture, "v1", std::slice::from_ref(&show));
+    fixture.start(&key, &reader).await?;
+    let output = fixture.wait_for_output(&key, &reader, "done").await?;
+    check!(
+        values(&output, "show /common/left").last() == Some(&"by v0"),
+        "another node does not see the file: {output}"
+    );
+    fixture
+        .agent
+        .drop_node(&key, &writer.name, Volumes::Purge)
+        .await?;
+    let volumes = fixture.objects(Scope::Cluster(key.cluster)).await?;
+    let owners: Vec<_> = volumes
+        .iter()
+        .filter(|object| object.kind == ObjectKind::Volume)
+        .map(|object| object.node.as_ref())
+        .collect();
+    check!(
+        owners.len() == 2 && owners.contains(&None) && owners.contains(&Some(&reader.name)),
+        "the volumes belong to {owners:?}"
+    );
+    let successor = sharing_node(fixture, "v0", &[show]);
+    fixture.start(&key, &successor).await?;
+    let output = fixture.wait_for_output(&key, &successor, "done").await?;
+    check!(
+        values(&output, "show /common/left").last() == Some(&"by v0"),
+        "its file is gone: {output}"
     );
     Ok(())
 }

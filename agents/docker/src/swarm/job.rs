@@ -1,8 +1,8 @@
 //! One job: its service, from absent to completed, and the record of its success.
 //!
 //! A swarm forgets what its tasks did. So a completed job gets an empty config as record, and its service is
-//! removed with its environment. The service of a failed job stays, with its log, until the job is requested
-//! again.
+//! removed with its environment, unless the job has a result: it is in its log. The service of a failed job
+//! stays, with its log, until the job is requested again.
 
 use super::{
     manager::Manager,
@@ -32,8 +32,8 @@ impl Manager<'_> {
                 }
                 // A previous call may have been cut off right after the record.
                 return match &service {
-                    Some(found) => self.service_remove(&found.id, &object).await,
-                    None => Ok(()),
+                    Some(found) if !job.result => self.service_remove(&found.id, &object).await,
+                    _ => Ok(()),
                 };
             }
             match service {
@@ -79,7 +79,11 @@ impl Manager<'_> {
             match task.map(|task| (task, task.progress())) {
                 Some((task, Progress::Exited(0))) if !has_failed(task) => {
                     self.success_record(key, job).await?;
-                    return self.service_remove(id, &object).await;
+                    return if job.result {
+                        Ok(())
+                    } else {
+                        self.service_remove(id, &object).await
+                    };
                 }
                 // The swarm stopped it, or a start failed transiently.
                 Some((task, Progress::Failed)) if !task.is_permanent_failure() => {

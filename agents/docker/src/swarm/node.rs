@@ -149,7 +149,7 @@ impl Manager<'_> {
     pub(super) async fn node_machine(&self, key: &ClusterKey, node: &NodeSpec) -> Result<MachineState> {
         let known = match &node.machine {
             Some(machine) => Some(machine.clone()),
-            None => self.record_machine(key, &node.name).await?,
+            None => self.record_machine(key, node).await?,
         };
         let target = self
             .machine_of(known.as_deref(), &node_object_name(key, &node.name))
@@ -216,7 +216,7 @@ impl Manager<'_> {
         self.swarm.location_note(&object, &target.machine.address);
         loop {
             let tasks = self.node_tasks(key, &node.name).await?;
-            let running = newest(&tasks).filter(|t| t.progress() == Progress::Running && !t.stopping);
+            let running = newest(&tasks).filter(|t| t.runs() && !t.stopping);
             let mut spec = found.spec.clone();
             let mut before: BTreeSet<String> = tasks.iter().map(|t| t.id.clone()).collect();
             let change = match power {
@@ -286,7 +286,7 @@ impl Manager<'_> {
         loop {
             let tasks = self.node_tasks(key, &node.name).await?;
             let fresh = || tasks.iter().filter(|t| !before.contains(&t.id));
-            if fresh().any(|t| matches!(t.progress(), Progress::Running | Progress::Exited(_))) {
+            if fresh().any(|t| t.runs() || matches!(t.progress(), Progress::Exited(_))) {
                 return Ok(());
             }
             if let Some(failed) = fresh().find(|t| t.is_permanent_failure()) {
@@ -397,12 +397,7 @@ impl Manager<'_> {
     ) -> Result<Option<Incarnation>> {
         self.node_service(key, node).await?;
         let tasks = self.node_tasks(key, node).await?;
-        Ok(newest(
-            tasks
-                .iter()
-                .filter(|t| t.progress() == Progress::Running && !t.stopping),
-        )
-        .map(Task::incarnation))
+        Ok(newest(tasks.iter().filter(|t| t.runs() && !t.stopping)).map(Task::incarnation))
     }
 
     pub(super) async fn node_logs(

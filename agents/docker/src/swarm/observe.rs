@@ -73,7 +73,7 @@ impl Manager<'_> {
                 node,
                 hash: _,
             } = record.labels.clone();
-            objects.extend(record.volumes().into_iter().map(|(name, _)| Object {
+            objects.extend(record.volumes().into_iter().map(|name| Object {
                 kind: ObjectKind::Volume,
                 id: name.clone(),
                 name,
@@ -205,8 +205,9 @@ fn state<'a>(
         };
     };
     match task.progress() {
-        Progress::Running if task.stopping => NodeState::Changing("stopping".to_owned()),
+        Progress::Running | Progress::Unready if task.stopping => NodeState::Changing("stopping".to_owned()),
         Progress::Running => NodeState::Running,
+        Progress::Unready => NodeState::Unready,
         Progress::Exited(code) => NodeState::Exited(code),
         Progress::Pending | Progress::Failed => {
             NodeState::Changing(format!("{}: {}", task.state, task.message))

@@ -4,7 +4,8 @@
 //! A swarm does not know the volumes of its machines, and a machine without direct access cannot be asked.
 //! Yet the volumes must be found after the node's service is gone: to empty them, and to recreate the node on
 //! the same machine. So each node with volumes has an empty config whose labels record them. It is created
-//! before the first volume and removed after the last.
+//! before the first volume and removed after the last. A shared volume, which belongs to no node, has a config
+//! of its own.
 
 use super::{manager::Manager, service::LABEL_PART};
 use crate::filter::as_map;
@@ -14,7 +15,7 @@ use bollard::{
 };
 use chainpool_agent::{
     ClusterKey, Error, LabelFilter, Labels, NodeName, NodeSpec, Result, absent_is_fine, node_object_name,
-    volume_name,
+    shared_volume_name, volume_name,
 };
 use std::collections::{BTreeSet, HashMap};
 
@@ -27,7 +28,7 @@ const LABEL_MACHINE: &str = "chainpool.machine";
 /// Label: the node's names of the volumes, comma-separated.
 const LABEL_VOLUMES: &str = "chainpool.volumes";
 
-/// The record of a node's volumes.
+/// The record of a node's volumes, or of a shared volume.
 #[derive(Debug, Clone)]
 pub(super) struct Record {
     pub(super) id: String,
@@ -94,19 +95,21 @@ impl Record {
         self.labels.node.as_ref()
     }
 
-    /// The volumes by platform name and by node name.
-    pub(super) fn volumes(&self) -> Vec<(String, String)> {
-        let key = ClusterKey {
+    /// The volumes' names on the platform.
+    pub(super) fn volumes(&self) -> Vec<String> {
+        let key = self.key();
+        let name = |volume: &String| match self.node() {
+            Some(node) => volume_name(&key, node, volume),
+            None => shared_volume_name(&key, volume),
+        };
+        self.volumes.iter().map(name).collect()
+    }
+
+    pub(super) fn key(&self) -> ClusterKey {
+        ClusterKey {
             cluster: self.labels.cluster,
             generation: self.labels.generation,
-        };
-        let Some(node) = &self.labels.node else {
-            return Vec::new();
-        };
-        self.volumes
-            .iter()
-            .map(|volume| (volume_name(&key, node, volume), volume.clone()))
-            .collect()
+        }
     }
 }
 
@@ -128,51 +131,68 @@ impl Manager<'_> {
         Ok(records)
     }
 
-    /// The recorded machine of the node's volumes.
-    pub(super) async fn record_machine(&self, key: &ClusterKey, node: &NodeName) -> Result<Option<String>> {
-        Ok(self
-            .records(&self.node_filter(key, node))
-            .await?
-            .volumes
-            .into_iter()
-            .next()
-            .map(|record| record.machine))
+    /// The recorded machine of the node's volumes, or of a shared one among them.
+    pub(super) async fn record_machine(&self, key: &ClusterKey, node: &NodeSpec) -> Result<Option<String>> {
+        let filter = LabelFilter::generation(self.agent.instance, key);
+        let mut records = self.records(&filter).await?.volumes;
+        records.retain(|record| match record.node() {
+            Some(owner) => *owner == node.name,
+            None => node
+                .volumes
+                .iter()
+                .any(|v| v.shared && record.volumes.contains(&v.name)),
+        });
+        Ok(records.into_iter().next().map(|record| record.machine))
     }
 
     /// Records the node's volumes before they are created.
     pub(super) async fn record_ensure(&self, key: &ClusterKey, node: &NodeSpec, machine: &str) -> Result<()> {
-        if node.volumes.is_empty() {
-            return Ok(());
+        let (shared, own): (Vec<_>, Vec<_>) = node.volumes.iter().partition(|volume| volume.shared);
+        let ours = Labels::of_cluster(self.agent.instance, key);
+        if !own.is_empty() {
+            let wanted = own.into_iter().map(|volume| volume.name.clone()).collect();
+            let labels = ours.clone().node(&node.name);
+            let object = node_object_name(key, &node.name);
+            self.volumes_record(&object, &labels, machine, &wanted).await?;
         }
-        let name = format!("{}-volumes", node_object_name(key, &node.name));
-        let wanted: BTreeSet<String> = node.volumes.iter().map(|v| v.name.clone()).collect();
-        let ours = Labels::of_cluster(self.agent.instance, key).node(&node.name);
+        for volume in shared {
+            let wanted = BTreeSet::from([volume.name.clone()]);
+            let object = shared_volume_name(key, &volume.name);
+            self.volumes_record(&object, &ours, machine, &wanted).await?;
+        }
+        Ok(())
+    }
+
+    /// Records volumes with these labels on a machine, in the config of an object.
+    async fn volumes_record(
+        &self,
+        object: &str,
+        ours: &Labels,
+        machine: &str,
+        wanted: &BTreeSet<String>,
+    ) -> Result<()> {
+        let name = format!("{object}-volumes");
         let docker = self.docker().await?;
         // The second pass finds a record from a concurrent call.
         for _ in 0..2 {
-            if let Some(record) = self
-                .records(&self.node_filter(key, &node.name))
-                .await?
-                .volumes
-                .into_iter()
-                .next()
-            {
+            let records = self.records(&self.node_filter_of(ours)).await?.volumes;
+            if let Some(record) = records.into_iter().find(|record| record.name == name) {
                 if record.machine != machine {
                     return Err(Error::Refused(format!(
-                        "node {} has volumes on machine {} and cannot move to {machine}: reset the cluster to create it elsewhere",
-                        node.name, record.machine
+                        "the volumes of {object} are on machine {}, so its nodes cannot run on {machine}: reset the cluster to create it elsewhere",
+                        record.machine
                     )));
                 }
-                if record.volumes.is_superset(&wanted) {
+                if record.volumes.is_superset(wanted) {
                     return Ok(());
                 }
-                let all = record.volumes.union(&wanted).cloned().collect();
+                let all = record.volumes.union(wanted).cloned().collect();
                 let options = UpdateConfigOptionsBuilder::default()
                     .version(record.version)
                     .build();
                 let call = docker.update_config(
                     &record.id,
-                    record_spec(name.clone(), &ours, machine, &all),
+                    record_spec(name.clone(), ours, machine, &all),
                     options,
                 );
                 return self
@@ -181,7 +201,7 @@ impl Manager<'_> {
                     .map_err(|f| f.into_error(&format!("change the config {name}")));
             }
             match self
-                .call(docker.create_config(record_spec(name.clone(), &ours, machine, &wanted)))
+                .call(docker.create_config(record_spec(name.clone(), ours, machine, wanted)))
                 .await
             {
                 Ok(_) => return Ok(()),

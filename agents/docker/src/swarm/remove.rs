@@ -19,7 +19,7 @@ use crate::{
 };
 use chainpool_agent::{
     ClusterId, ClusterKey, Error, Generation, LabelFilter, Labels, NodeName, Object, Result, Volumes,
-    node_object_name,
+    network_name,
 };
 use tokio::time::Instant;
 
@@ -212,13 +212,14 @@ impl Manager<'_> {
 
     /// Empties a node's volumes with a helper task, on a machine without direct access.
     async fn volumes_wipe(&self, record: &Record) -> Result<()> {
-        let Some(node) = record.node() else { return Ok(()) };
-        let key = ClusterKey {
-            cluster: record.labels.cluster,
-            generation: record.labels.generation,
+        let object = record.name.clone();
+        let doing = match record.node() {
+            Some(node) => format!("the volumes of node {node} cannot be emptied"),
+            None => format!(
+                "the shared volumes of {} cannot be emptied",
+                network_name(&record.key())
+            ),
         };
-        let object = node_object_name(&key, node);
-        let doing = format!("the volumes of node {node} cannot be emptied");
         match self
             .machines()
             .await?
@@ -228,18 +229,17 @@ impl Manager<'_> {
             Some(state) => state.require_reachable(&doing)?,
             // The machine's owner has its disks.
             None => {
-                tracing::warn!(node = %object, machine = %record.machine, "machine has left the swarm; leaving its volumes as they are");
+                tracing::warn!(record = %object, machine = %record.machine, "machine has left the swarm; leaving its volumes as they are");
                 return Ok(());
             }
         }
-        let instance = self.agent.instance;
         let mut labels = record.labels.to_map();
         labels.insert(LABEL_PART.to_owned(), "wipe".to_owned());
         let folders: Vec<(String, String)> = record
             .volumes()
             .into_iter()
             .enumerate()
-            .map(|(at, (_, volume))| (volume, format!("/wipe/{at}")))
+            .map(|(at, volume)| (volume, format!("/wipe/{at}")))
             .collect();
         let helper = HelperTask {
             name: format!("{object}-wipe"),
@@ -253,7 +253,7 @@ impl Manager<'_> {
                 .collect(),
             mounts: folders
                 .iter()
-                .map(|(volume, path)| volume_mount(instance, &key, node, volume, path))
+                .map(|(volume, path)| volume_mount(volume.clone(), &record.labels, path.clone()))
                 .collect(),
             secrets: Vec::new(),
         };

@@ -1,6 +1,6 @@
 //! Services of the swarm, and the rendering of specs into service requests. Pure.
 
-use crate::container::{log_config, variable};
+use crate::container::{NANOS, health_check, log_config, nano_cpus, variable};
 use bollard::models::{
     EndpointPortConfig, EndpointPortConfigProtocolEnum as Transport, EndpointPortConfigPublishModeEnum,
     EndpointSpec, EndpointSpecModeEnum, Limit, Mount, MountType, MountVolumeOptions, NetworkAttachmentConfig,
@@ -10,8 +10,7 @@ use bollard::models::{
     TaskSpecRestartPolicyConditionEnum as Restart,
 };
 use chainpool_agent::{
-    ClusterKey, Error, ImageRef, InstanceId, Labels, NodeName, NodeSpec, Port, Protocol, Result,
-    node_object_name, volume_name,
+    ClusterKey, Error, ImageRef, InstanceId, Labels, NodeSpec, Port, Protocol, Result, node_object_name,
 };
 use std::collections::HashMap;
 
@@ -19,7 +18,6 @@ use std::collections::HashMap;
 pub(super) const LABEL_PART: &str = "chainpool.part";
 /// Delay before the swarm restarts an exited node, in nanoseconds.
 const RESTART_DELAY: i64 = 1_000_000_000;
-const NANOS: i64 = 1_000_000_000;
 
 /// A service in the swarm.
 pub(super) struct Found {
@@ -113,6 +111,7 @@ pub(super) fn node_service(
                 .collect(),
         ),
         user: node.user.clone(),
+        health_check: Some(health_check(node.readiness.as_ref())),
         privileges: Some(no_new_privileges()),
         read_only: Some(node.read_only_root),
         mounts: Some(node_mounts(instance, key, node)),
@@ -253,24 +252,20 @@ pub(super) fn replicas(count: i64) -> ServiceSpecMode {
 /// The node's volume mounts. The engine there creates absent ones with these labels.
 pub(super) fn node_mounts(instance: InstanceId, key: &ClusterKey, node: &NodeSpec) -> Vec<Mount> {
     let volume = |volume: &chainpool_agent::Volume| {
-        volume_mount(instance, key, &node.name, &volume.name, &volume.path)
+        let labels = volume.labels(instance, key, &node.name);
+        volume_mount(volume.object_name(key, &node.name), &labels, volume.path.clone())
     };
     node.volumes.iter().map(volume).collect()
 }
 
-pub(super) fn volume_mount(
-    instance: InstanceId,
-    key: &ClusterKey,
-    node: &NodeName,
-    volume: &str,
-    path: &str,
-) -> Mount {
+/// The mount of a volume at a path.
+pub(super) fn volume_mount(volume: String, labels: &Labels, path: String) -> Mount {
     Mount {
-        target: Some(path.to_owned()),
-        source: Some(volume_name(key, node, volume)),
+        target: Some(path),
+        source: Some(volume),
         typ: Some(MountType::VOLUME),
         volume_options: Some(MountVolumeOptions {
-            labels: Some(Labels::of_cluster(instance, key).node(node).to_map()),
+            labels: Some(labels.to_map()),
             ..MountVolumeOptions::default()
         }),
         ..Mount::default()
@@ -295,7 +290,7 @@ fn resources(node: &NodeSpec) -> Result<TaskSpecResources> {
     let limits = Limit {
         memory_bytes: Some(memory),
         pids: Some(i64::from(node.limits.processes)),
-        ..Limit::default()
+        nano_cpus: node.limits.cpu_millis.map(nano_cpus),
     };
     Ok(TaskSpecResources {
         limits: Some(limits),

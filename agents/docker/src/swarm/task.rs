@@ -27,6 +27,8 @@ pub(super) struct Task {
     /// The swarm's message about it.
     pub(super) message: String,
     code: Option<i64>,
+    /// Its process has a readiness check: the swarm calls it starting until the first success.
+    has_check: bool,
     created: OffsetDateTime,
 }
 
@@ -35,6 +37,8 @@ pub(super) struct Task {
 pub(super) enum Progress {
     /// Its process has not started yet.
     Pending,
+    /// Its process runs and is not ready yet.
+    Unready,
     /// Its process runs.
     Running,
     /// Its process exited with this code.
@@ -68,6 +72,10 @@ impl Task {
             ),
             message: message.unwrap_or_default(),
             code: container.exit_code,
+            has_check: spec
+                .health_check
+                .and_then(|check| check.test)
+                .is_some_and(|test| test.first().is_some_and(|kind| kind != "NONE")),
             created: task
                 .created_at
                 .and_then(|at| OffsetDateTime::parse(&at, &Rfc3339).ok())
@@ -91,6 +99,7 @@ impl Task {
     pub(super) fn progress(&self) -> Progress {
         match self.state {
             TaskState::RUNNING => Progress::Running,
+            TaskState::STARTING if self.has_check && self.container.is_some() => Progress::Unready,
             TaskState::COMPLETE | TaskState::SHUTDOWN => Progress::Exited(self.code.unwrap_or_default()),
             TaskState::FAILED if self.message.starts_with("task: non-zero exit") => {
                 Progress::Exited(self.code.unwrap_or_default())
@@ -100,6 +109,11 @@ impl Task {
             }
             _ => Progress::Pending,
         }
+    }
+
+    /// Returns true if its process runs, ready or not.
+    pub(super) fn runs(&self) -> bool {
+        matches!(self.progress(), Progress::Running | Progress::Unready)
     }
 
     /// Returns true if a retry would fail again.
@@ -189,6 +203,25 @@ mod tests {
         assert_eq!(course(TaskState::PREPARING, ""), Progress::Pending);
         assert!(task("a", "", TaskState::REJECTED, "No such image: x").is_permanent_failure());
         assert!(!task("a", "", TaskState::REJECTED, "network not there yet").is_permanent_failure());
+    }
+
+    #[test]
+    fn a_starting_task_with_a_readiness_check_runs_and_is_unready() {
+        let starting = Task {
+            container: Some("c".to_owned()),
+            ..task("a", "", TaskState::STARTING, "")
+        };
+        assert_eq!(starting.progress(), Progress::Pending);
+        let checked = Task {
+            has_check: true,
+            ..starting
+        };
+        assert_eq!((checked.progress(), checked.runs()), (Progress::Unready, true));
+        let without_container = Task {
+            container: None,
+            ..checked
+        };
+        assert_eq!(without_container.progress(), Progress::Pending);
     }
 
     #[test]

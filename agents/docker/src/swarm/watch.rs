@@ -9,7 +9,6 @@ use super::{
     task::{Progress, Task},
 };
 use crate::events;
-use bollard::models::TaskState;
 use chainpool_agent::{ClusterId, Error, LabelFilter, Wake, WakeStream};
 use futures::{FutureExt, StreamExt, future, stream};
 use std::{
@@ -145,7 +144,7 @@ fn wakes(before: &Tasks, now: &Tasks, reported: &BTreeSet<ClusterId>) -> Vec<Wak
         }
         let cluster = task.labels.cluster;
         changed.insert(cluster);
-        let ran = !task.job && was.is_some_and(|was| was.state == TaskState::RUNNING);
+        let ran = !task.job && was.is_some_and(Task::runs);
         if let (true, Progress::Exited(code), Some(node)) = (
             ran && !reported.contains(&cluster),
             task.progress(),

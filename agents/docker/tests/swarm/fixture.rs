@@ -53,12 +53,16 @@ pub(crate) fn node(name: &str, machine: &str, script: &str) -> NodeSpec {
         volumes: vec![Volume {
             name: "data".into(),
             path: "/data".into(),
+            shared: false,
         }],
         ports: vec![],
         limits: Limits {
             memory_bytes: 32 << 20,
             processes: 64,
+            cpu_millis: None,
         },
+        readiness: None,
+        result: false,
         read_only_root: true,
         log: LogConfig::default(),
         stop_signal: "SIGTERM".into(),

@@ -40,6 +40,7 @@ fn node() -> NodeSpec {
         volumes: vec![Volume {
             name: "data".into(),
             path: "/data".into(),
+            shared: false,
         }],
         ports: vec![
             port("rpc", 26_657, Audience::User, Some(30_001)),
@@ -49,7 +50,10 @@ fn node() -> NodeSpec {
         limits: Limits {
             memory_bytes: 256 << 20,
             processes: 512,
+            cpu_millis: None,
         },
+        readiness: None,
+        result: false,
         read_only_root: false,
         machine: None,
         log: LogConfig::default(),

@@ -111,12 +111,16 @@ pub(crate) fn node(node: &str, script: &str) -> NodeSpec {
         volumes: vec![Volume {
             name: "data".into(),
             path: "/data".into(),
+            shared: false,
         }],
         ports: vec![],
         limits: Limits {
             memory_bytes: 32 << 20,
             processes: 64,
+            cpu_millis: None,
         },
+        readiness: None,
+        result: false,
         read_only_root: true,
         machine: None,
         log: LogConfig::default(),

@@ -9,7 +9,7 @@ use crate::{
     process::{Process, Program},
     state::{Body, State},
 };
-use chainpool_agent::{ClusterKey, NodeName, NodeState, ObjectKind, network_name, volume_name};
+use chainpool_agent::{ClusterKey, NodeName, NodeState, ObjectKind, network_name};
 use sha2::{Digest, Sha256};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -55,7 +55,11 @@ impl State {
                 Some(Peer {
                     name: process.spec.name.clone(),
                     genesis: Arc::clone(genesis),
-                    volume: volume_name(&key, &process.spec.name, &process.spec.volumes.first()?.name),
+                    volume: process
+                        .spec
+                        .volumes
+                        .first()?
+                        .object_name(&key, &process.spec.name),
                 })
             }
             _ => None,
@@ -133,7 +137,7 @@ impl State {
         };
         let (key, genesis, node) = (process.key, Arc::clone(genesis), process.spec.name.clone());
         let behavior = process.behavior.clone();
-        let volume = volume_name(&key, &node, &process.spec.volumes.first()?.name);
+        let volume = process.spec.volumes.first()?.object_name(&key, &node);
         let peers = self.caught_up(key);
         let own = self.copy(&volume).cloned().unwrap_or_default();
         let (voting, all) = votes(&peers, &own, &genesis);

@@ -335,6 +335,7 @@ fn node(request: &RenderRequest, name: &NodeName, genesis: &Genesis, seed: &Seed
         volumes: vec![Volume {
             name: "data".to_owned(),
             path: "/data".to_owned(),
+            shared: false,
         }],
         ports: vec![Port {
             name: RPC.to_owned(),
@@ -346,7 +347,10 @@ fn node(request: &RenderRequest, name: &NodeName, genesis: &Genesis, seed: &Seed
         limits: Limits {
             memory_bytes: MEMORY_BYTES,
             processes: 64,
+            cpu_millis: None,
         },
+        readiness: None,
+        result: false,
         read_only_root: true,
         machine: None,
         log: request.log.clone(),

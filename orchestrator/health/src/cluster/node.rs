@@ -301,7 +301,7 @@ fn after(before: Option<&NodeHealth>, report: &NodeReport, final_word: bool, now
         since: down_since,
     };
     match report.process {
-        ProcessState::Running => {}
+        ProcessState::Running | ProcessState::Unready => {}
         ProcessState::Paused => return NodeHealth::Paused { since: down_since },
         ProcessState::Exited(code) => return down(Some(code)),
         ProcessState::Created | ProcessState::Changing(_) | ProcessState::Absent | ProcessState::Unknown => {
@@ -315,7 +315,7 @@ fn after(before: Option<&NodeHealth>, report: &NodeReport, final_word: bool, now
         };
         return NodeHealth::Stalled { since };
     }
-    if report.answers {
+    if report.answers && report.process.is_running() {
         return NodeHealth::Up;
     }
     match before {

@@ -3,6 +3,7 @@
 use super::{keys::Identity, parameters::Parameters};
 use chainpool_agent::NodeName;
 use chainpool_api::LogLevel;
+use serde_json::json;
 use std::collections::BTreeMap;
 
 /// Ports inside a node. The program limits connections per address of `laddr` (`node.go`, `startRPC`), so
@@ -49,7 +50,12 @@ pub(super) fn config(parameters: &Parameters, level: LogLevel, name: &NodeName, 
         block_interval_ms,
         empty_blocks,
         empty_block_interval_s,
+        cors_origins,
+        max_open_connections,
     } = parameters;
+    // A JSON array of strings is one in TOML, too.
+    let cors_origins = json!(cors_origins);
+    let commit_timeout = parameters.commit_timeout().as_millis();
     let level = match level {
         LogLevel::Debug => "debug",
         LogLevel::Info => "info",
@@ -62,6 +68,9 @@ log_level = "{level}"
 
 [rpc]
 laddr = "tcp://0.0.0.0:{RPC_PORT},tcp://0.0.0.0:{HEALTH_PORT}"
+cors_allowed_origins = {cors_origins}
+max_open_connections = {max_open_connections}
+timeout_broadcast_tx_commit = "{commit_timeout}ms"
 
 [p2p]
 laddr = "tcp://0.0.0.0:{P2P_PORT}"

@@ -2,7 +2,7 @@
 
 use crate::{
     ParameterErrors,
-    parameters::{self, boolean, number},
+    parameters::{self, boolean, list, number},
 };
 use chainpool_api::{Parameter, Preset};
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 /// Validated parameters. Every field is a parameter of the same name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct Parameters {
     /// Number of validators.
     pub(super) validators: u16,
@@ -21,6 +21,10 @@ pub(super) struct Parameters {
     pub(super) empty_blocks: bool,
     /// Seconds between two empty blocks.
     pub(super) empty_block_interval_s: u32,
+    /// Origins whose pages may call the RPC port in a browser.
+    pub(super) cors_origins: Vec<String>,
+    /// Connections that each validator's RPC port accepts at once.
+    pub(super) max_open_connections: u32,
 }
 
 /// Four validators tolerate the failure of one. An idle ledger produces a block every ten seconds: few enough
@@ -32,6 +36,8 @@ impl Default for Parameters {
             block_interval_ms: 1000,
             empty_blocks: true,
             empty_block_interval_s: 10,
+            cors_origins: vec![],
+            max_open_connections: 900,
         }
     }
 }
@@ -42,11 +48,19 @@ impl Parameters {
         Self::deserialize(validated)
     }
 
+    /// How long `broadcast_tx_commit` waits for the block of its transaction: the transaction may just miss a block.
+    pub(super) fn commit_timeout(&self) -> Duration {
+        COMMIT_TIMEOUT + 2 * self.block_interval()
+    }
+
     /// Time between a block and the next one.
     pub(super) fn block_interval(&self) -> Duration {
         Duration::from_millis(u64::from(self.block_interval_ms))
     }
 }
+
+/// The program's default timeout of `broadcast_tx_commit`.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Public descriptions of the parameters with the bounds that [`validate`] checks.
 pub(super) fn parameters() -> Vec<Parameter> {
@@ -55,6 +69,8 @@ pub(super) fn parameters() -> Vec<Parameter> {
         block_interval_ms,
         empty_blocks,
         empty_block_interval_s,
+        cors_origins,
+        max_open_connections,
     } = Parameters::default();
     vec![
         number(
@@ -82,6 +98,20 @@ pub(super) fn parameters() -> Vec<Parameter> {
             empty_block_interval_s,
             0,
             3600,
+        ),
+        list(
+            CORS_ORIGINS,
+            "Origins whose pages may use the RPC port in a browser, such as https://app.example.org or *.",
+            &cors_origins,
+            0,
+            20,
+        ),
+        number(
+            "max_open_connections",
+            "Connections that the RPC port of each validator accepts at once; health assessment has a port of its own.",
+            max_open_connections,
+            1,
+            5000,
         ),
     ]
 }
@@ -118,9 +148,37 @@ pub(super) fn validate(preset: &str, given: &Map<String, Value>) -> Result<Value
         &presets(),
         preset,
         given,
-        |_, _| Ok(()),
+        check_origins,
         |_| BTreeMap::new(),
     )
+}
+
+const CORS_ORIGINS: &str = "cors_origins";
+
+/// Checks the form of each origin: `*`, or a scheme and a host with an optional port, without a path.
+fn check_origins(name: &str, value: &Value) -> Result<(), String> {
+    if name != CORS_ORIGINS {
+        return Ok(());
+    }
+    let is_origin = |text: &str| {
+        let host = text
+            .strip_prefix("https://")
+            .or_else(|| text.strip_prefix("http://"));
+        let is_host = |host: &str| {
+            !host.is_empty()
+                && host
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "-._:[]*".contains(c))
+        };
+        text == "*" || (text.len() <= 300 && text.matches('*').count() <= 1 && host.is_some_and(is_host))
+    };
+    let origins = value.as_array().into_iter().flatten().filter_map(Value::as_str);
+    match origins.into_iter().find(|origin| !is_origin(origin)) {
+        Some(origin) => Err(format!(
+            "must be origins such as https://app.example.org, http://localhost:3000 or *, not {origin:?}"
+        )),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -231,13 +289,71 @@ mod tests {
             (
                 json!({"validatorz": 4}),
                 "validatorz",
-                "is not a parameter of cometbft; use one of: validators, block_interval_ms, empty_blocks, empty_block_interval_s",
+                "is not a parameter of cometbft; use one of: validators, block_interval_ms, empty_blocks, empty_block_interval_s, cors_origins, max_open_connections",
+            ),
+            (
+                json!({"cors_origins": ["https://app.example.org/path"]}),
+                "cors_origins",
+                "must be origins such as https://app.example.org, http://localhost:3000 or *, not \"https://app.example.org/path\"",
+            ),
+            (
+                json!({"cors_origins": ["*", "https://a\"b"]}),
+                "cors_origins",
+                "must be origins such as https://app.example.org, http://localhost:3000 or *, not \"https://a\\\"b\"",
+            ),
+            (
+                json!({"max_open_connections": 0}),
+                "max_open_connections",
+                "must be a whole number from 1 to 5000, not 0",
             ),
         ];
         for (value, field, why) in cases {
             let errors = validate("default", &given(&value)).expect_err("must be refused");
             assert_eq!(errors.0, BTreeMap::from([(field.to_owned(), why.to_owned())]));
         }
+    }
+
+    #[test]
+    fn parameters_of_an_older_cluster_have_the_defaults_of_newer_ones() {
+        let stored = json!({
+            "validators": 1, "block_interval_ms": 500, "empty_blocks": false, "empty_block_interval_s": 7,
+        });
+        let expected = Parameters {
+            validators: 1,
+            block_interval_ms: 500,
+            empty_blocks: false,
+            empty_block_interval_s: 7,
+            ..Parameters::default()
+        };
+        assert_eq!(Parameters::read(&stored).expect("readable"), expected);
+    }
+
+    #[test]
+    fn every_form_of_an_origin_is_accepted() {
+        let origins = [
+            "*",
+            "https://app.example.org",
+            "http://localhost:3000",
+            "http://[::1]:80",
+            "https://*.example.org",
+        ];
+        let validated = validate("default", &given(&json!({ "cors_origins": origins }))).expect("valid");
+        assert_eq!(
+            Parameters::read(&validated).expect("readable").cors_origins,
+            origins
+        );
+    }
+
+    #[test]
+    fn a_commit_is_waited_for_longer_than_two_blocks_take() {
+        let timeout = |block_interval_ms| {
+            let parameters = Parameters {
+                block_interval_ms,
+                ..Parameters::default()
+            };
+            parameters.commit_timeout().as_secs()
+        };
+        assert_eq!([100, 1000, 30_000, 60_000].map(timeout), [10, 12, 70, 130]);
     }
 
     #[test]

@@ -140,6 +140,7 @@ fn node(request: &RenderRequest, name: &NodeName, files: Vec<File>) -> NodeSpec 
         volumes: vec![Volume {
             name: "home".to_owned(),
             path: MOUNT.to_owned(),
+            shared: false,
         }],
         ports: [
             (RPC, RPC_PORT, Audience::User),
@@ -157,7 +158,10 @@ fn node(request: &RenderRequest, name: &NodeName, files: Vec<File>) -> NodeSpec 
         limits: Limits {
             memory_bytes: MEMORY_BYTES,
             processes: 512,
+            cpu_millis: None,
         },
+        readiness: None,
+        result: false,
         read_only_root: true,
         log: request.log.clone(),
         stop_signal: "SIGTERM".to_owned(),

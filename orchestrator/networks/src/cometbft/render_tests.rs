@@ -188,6 +188,8 @@ fn the_spec_reflects_the_request() {
         block_interval_ms: 250,
         empty_blocks: false,
         empty_block_interval_s: 0,
+        cors_origins: vec!["*".to_owned(), "https://app.example.org".to_owned()],
+        max_open_connections: 30,
     };
     let mut request = request(&parameters);
     request.images = BTreeMap::from([(
@@ -210,6 +212,12 @@ fn the_spec_reflects_the_request() {
     assert!(
         config.contains(
             "timeout_commit = \"250ms\"\ncreate_empty_blocks = false\ncreate_empty_blocks_interval = \"0s\"\n"
+        ),
+        "{config}"
+    );
+    assert!(
+        config.contains(
+            "cors_allowed_origins = [\"*\",\"https://app.example.org\"]\nmax_open_connections = 30\ntimeout_broadcast_tx_commit = \"10500ms\"\n"
         ),
         "{config}"
     );

@@ -1,6 +1,7 @@
 //! Tests of `make test-full`: sweeps, faults, long waits and large networks.
 
 mod adoption;
+mod cometbft;
 mod crash;
 mod drift;
 mod engine_restart;

@@ -3,6 +3,7 @@
 mod after_restart;
 mod crash_loops;
 mod faults;
+mod jobs;
 mod kills;
 mod kinds;
 mod leadership;

@@ -49,6 +49,7 @@ pub(crate) fn node(
         volumes: vec![Volume {
             name: "home".to_owned(),
             path: MOUNT.to_owned(),
+            shared: false,
         }],
         ports: vec![Port {
             name: HTTPS.to_owned(),
@@ -60,7 +61,10 @@ pub(crate) fn node(
         limits: Limits {
             memory_bytes: CA_MEMORY,
             processes: 512,
+            cpu_millis: None,
         },
+        readiness: None,
+        result: false,
         read_only_root: true,
         log: request.log.clone(),
         stop_signal: "SIGTERM".to_owned(),

@@ -68,7 +68,10 @@ pub(crate) fn chaincode_node(
         limits: Limits {
             memory_bytes: CHAINCODE_MEMORY,
             processes: 512,
+            cpu_millis: None,
         },
+        readiness: None,
+        result: false,
         read_only_root: false,
         log: request.log.clone(),
         stop_signal: "SIGTERM".to_owned(),

@@ -91,6 +91,7 @@ pub(crate) fn node(request: &RenderRequest, member: &Member, password: &Secret<V
         volumes: vec![Volume {
             name: "data".to_owned(),
             path: DATA.to_owned(),
+            shared: false,
         }],
         ports: vec![Port {
             name: HTTP.to_owned(),
@@ -102,7 +103,10 @@ pub(crate) fn node(request: &RenderRequest, member: &Member, password: &Secret<V
         limits: Limits {
             memory_bytes: DATABASE_MEMORY,
             processes: 512,
+            cpu_millis: None,
         },
+        readiness: None,
+        result: false,
         read_only_root: false,
         log: request.log.clone(),
         stop_signal: "SIGTERM".to_owned(),

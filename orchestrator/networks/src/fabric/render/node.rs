@@ -83,12 +83,16 @@ pub(crate) fn node(
         volumes: vec![Volume {
             name: "home".to_owned(),
             path: MOUNT.to_owned(),
+            shared: false,
         }],
         ports: ports(role).map(port).collect(),
         limits: Limits {
             memory_bytes: memory(role),
             processes: 512,
+            cpu_millis: None,
         },
+        readiness: None,
+        result: false,
         read_only_root: true,
         log: request.log.clone(),
         stop_signal: "SIGTERM".to_owned(),

@@ -1,101 +1,7 @@
-//! Drawings of a cluster: its nodes in a ring and its health timeline. Pure functions from values to
-//! coordinates.
+//! The health timeline of a cluster. Pure functions from values to coordinates.
 
 use crate::status_badge::{self, Indicator};
 use chainpool_api as api;
-
-/// The nodes in a ring. A line connects two healthy nodes.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Graph {
-    /// The nodes.
-    pub(crate) points: Vec<Point>,
-    /// The lines, by their ends.
-    pub(crate) lines: Vec<(Place, Place)>,
-}
-
-/// A position in the drawing.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Place {
-    /// Distance from the left.
-    pub(crate) x: i32,
-    /// Distance from the top.
-    pub(crate) y: i32,
-}
-
-/// A node in the drawing.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Point {
-    /// Its name.
-    pub(crate) name: String,
-    /// Its last observed state.
-    pub(crate) indicator: Indicator,
-    /// Its position.
-    pub(crate) at: Place,
-    /// The position of its name.
-    pub(crate) label: Place,
-    /// Text anchor of its name: `start`, `middle` or `end`.
-    pub(crate) anchor: &'static str,
-}
-
-/// Sine of sixteen angles, in thousandths: precise enough for a drawing, without floats.
-const SINE: [i32; 16] = [
-    0, 383, 707, 924, 1000, 924, 707, 383, 0, -383, -707, -924, -1000, -924, -707, -383,
-];
-
-impl Graph {
-    /// The graph of a cluster; `None` for a single node or more than sixteen.
-    pub(crate) fn of(cluster: &api::Cluster) -> Option<Self> {
-        let count = cluster.nodes.len();
-        if !(2..=16).contains(&count) {
-            return None;
-        }
-        let points: Vec<Point> = cluster
-            .nodes
-            .iter()
-            .enumerate()
-            .map(|(place, node)| point(node, place * 16 / count))
-            .collect();
-        let mut lines = Vec::new();
-        for (place, one) in points.iter().enumerate() {
-            let others = points.iter().skip(place + 1);
-            lines.extend(
-                others
-                    .filter(|other| connected(one.indicator, other.indicator))
-                    .map(|other| (one.at, other.at)),
-            );
-        }
-        Some(Self { points, lines })
-    }
-}
-
-fn connected(one: Indicator, other: Indicator) -> bool {
-    one == Indicator::Healthy && other == Indicator::Healthy
-}
-
-fn point(node: &api::Node, angle: usize) -> Point {
-    let (sine, cosine) = (SINE[angle % 16], SINE[(angle + 4) % 16]);
-    let place = |radius: i32| Place {
-        x: 150 + sine * radius / 1000,
-        y: 84 - cosine * radius / 1000,
-    };
-    let label = place(66);
-    Point {
-        name: node.name.clone(),
-        indicator: node.evidence.as_ref().map_or(Indicator::Unknown, |evidence| {
-            status_badge::node(evidence).indicator
-        }),
-        at: place(48),
-        label: Place {
-            y: label.y + 4,
-            ..label
-        },
-        anchor: match sine {
-            ..-100 => "end",
-            -100..=100 => "middle",
-            _ => "start",
-        },
-    }
-}
 
 /// Health over time, as a bar of a thousand units.
 #[derive(Debug, Clone, PartialEq)]
@@ -200,17 +106,6 @@ mod tests {
         assert_eq!(
             (timeline.from, timeline.segments[0].x, timeline.segments[0].width),
             (api::Timestamp(2 * WINDOW), 0, 1000)
-        );
-    }
-
-    #[test]
-    fn lines_connect_only_healthy_nodes() {
-        let cluster = crate::samples::cluster("a", api::HealthState::Degraded);
-        let graph = Graph::of(&cluster).unwrap();
-        assert_eq!(
-            (graph.points.len(), graph.lines.len()),
-            (4, 3),
-            "three of four are healthy"
         );
     }
 }
