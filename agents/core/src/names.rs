@@ -1,6 +1,6 @@
 //! Names and labels of platform objects, one function each.
 
-use crate::{ClusterId, ClusterKey, Generation, InstanceId, NodeName, SpecHash};
+use crate::{ClusterId, ClusterKey, Generation, InstanceId, NodeName, SpecHash, Volume};
 use std::collections::HashMap;
 
 /// Label: the Chainpool installation that created the object.
@@ -118,6 +118,23 @@ impl Labels {
             node: map.get(LABEL_NODE).map(|n| NodeName::parse(n)).transpose().ok()?,
             hash: map.get(LABEL_HASH).map(|h| SpecHash(h.clone())),
         })
+    }
+}
+
+impl Volume {
+    /// Its name on the platform.
+    pub fn object_name(&self, key: &ClusterKey, node: &NodeName) -> String {
+        if self.shared {
+            shared_volume_name(key, &self.name)
+        } else {
+            volume_name(key, node, &self.name)
+        }
+    }
+
+    /// Its labels on the platform.
+    pub fn labels(&self, instance: InstanceId, key: &ClusterKey, node: &NodeName) -> Labels {
+        let labels = Labels::of_cluster(instance, key);
+        if self.shared { labels } else { labels.node(node) }
     }
 }
 

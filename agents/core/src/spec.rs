@@ -1,6 +1,6 @@
 //! The desired state of a network, independent of any platform.
 
-use crate::{ClusterKey, InstanceId, Labels, NodeName, Secret, shared_volume_name, volume_name};
+use crate::{NodeName, Secret};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -130,23 +130,6 @@ pub struct Volume {
     pub shared: bool,
 }
 
-impl Volume {
-    /// Its name on the platform.
-    pub fn object_name(&self, key: &ClusterKey, node: &NodeName) -> String {
-        if self.shared {
-            shared_volume_name(key, &self.name)
-        } else {
-            volume_name(key, node, &self.name)
-        }
-    }
-
-    /// Its labels on the platform.
-    pub fn labels(&self, instance: InstanceId, key: &ClusterKey, node: &NodeName) -> Labels {
-        let labels = Labels::of_cluster(instance, key);
-        if self.shared { labels } else { labels.node(node) }
-    }
-}
-
 /// A port of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Port {
@@ -196,9 +179,9 @@ pub struct Limits {
     pub cpu_millis: Option<u32>,
 }
 
-/// A check of a node's readiness. The platform runs it in the node, again and again. Its failure restarts no node
-/// by itself, except on a platform that cannot keep one that is no longer ready. Until the first success, other
-/// nodes may be unable to resolve the node's name, so a check must not depend on nodes that need this one.
+/// A check of a node's readiness. The platform runs it in the node, again and again. Its failure restarts no node,
+/// except on a platform that replaces nodes that are no longer ready. Until the first success, other nodes may be
+/// unable to resolve the node's name, so a check must not depend on nodes that depend on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Readiness {
     /// The program and its arguments. Exit code 0: ready.

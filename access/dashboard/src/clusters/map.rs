@@ -63,7 +63,7 @@ pub(crate) struct MapNode {
 pub(crate) struct Stop {
     /// The symbol of its connection, or of its problem.
     pub(crate) symbol: char,
-    /// The connection in words.
+    /// Human-readable connection.
     pub(crate) title: String,
     /// Its assessment.
     pub(crate) badge: StatusBadge,

@@ -16,6 +16,9 @@ use std::collections::HashMap;
 
 /// Label: marks an auxiliary object of a node, with its purpose as value.
 pub(super) const LABEL_PART: &str = "chainpool.part";
+/// Label: marks the tasks of a node with a readiness check. Swarms answer with another spelling of the check's field
+/// than their API's description has, so clients may not read it.
+pub(super) const LABEL_READINESS: &str = "chainpool.readiness";
 /// Delay before the swarm restarts an exited node, in nanoseconds.
 const RESTART_DELAY: i64 = 1_000_000_000;
 
@@ -92,6 +95,10 @@ pub(super) fn node_service(
         .node(&node.name)
         .hash(&node.hash)
         .to_map();
+    let mut task_labels = labels.clone();
+    if node.readiness.is_some() {
+        task_labels.insert(LABEL_READINESS.to_owned(), "true".to_owned());
+    }
     // The spec's program replaces the image's entry point.
     let (command, args) = match node.command.split_first() {
         Some((program, arguments)) => (Some(vec![program.clone()]), Some(arguments.to_vec())),
@@ -100,7 +107,7 @@ pub(super) fn node_service(
     let log = log_config(&node.log, &name);
     let container = TaskSpecContainerSpec {
         image: Some(image.pinned.clone()),
-        labels: Some(labels.clone()),
+        labels: Some(task_labels),
         command,
         args,
         hostname: Some(node.name.to_string()),

@@ -1,6 +1,9 @@
 //! Tasks of services, one per incarnation of the process.
 
-use super::{manager::Manager, service::LABEL_PART};
+use super::{
+    manager::Manager,
+    service::{LABEL_PART, LABEL_READINESS},
+};
 use crate::{engine::LASTING, filter::as_map};
 use bollard::{
     models::{Task as Listed, TaskState},
@@ -72,10 +75,7 @@ impl Task {
             ),
             message: message.unwrap_or_default(),
             code: container.exit_code,
-            has_check: spec
-                .health_check
-                .and_then(|check| check.test)
-                .is_some_and(|test| test.first().is_some_and(|kind| kind != "NONE")),
+            has_check: labels.contains_key(LABEL_READINESS),
             created: task
                 .created_at
                 .and_then(|at| OffsetDateTime::parse(&at, &Rfc3339).ok())
